@@ -1,0 +1,244 @@
+//! The notarised history: entry headers, the anchor, statements (DESIGN §6).
+//!
+//! A header and the preimage of its state digest are a member's *whole* state. Headers are made by
+//! HSM code only, and believed only with a certificate; hosts store and carry them.
+
+use crate::codec::digest;
+use crate::{
+    CellId, Digest, Epoch, FleetId, Incarnation, LogIndex, MemberId, RecordId, Signature, UnixMs,
+};
+use alloc::vec::Vec;
+use minicbor::{Decode, Encode};
+
+/// What an entry does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Kind {
+    /// Index 0: an empty trie under the genesis manifest.
+    #[n(0)]
+    Genesis,
+    /// Client requests, possibly none.
+    #[n(1)]
+    Batch,
+    /// A tenant created, or its issuer keys changed.
+    #[n(2)]
+    Tenant,
+}
+
+/// The state format and rules of this code; raised by a change of members only.
+pub const FEATURE_LEVEL: u16 = 1;
+
+/// An entry's header.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct EntryHeader {
+    /// The fleet.
+    #[n(0)]
+    pub fleet: FleetId,
+    /// The cell.
+    #[n(1)]
+    pub cell: CellId,
+    /// The incarnation.
+    #[n(2)]
+    pub incarnation: Incarnation,
+    /// The ballot it was proposed in.
+    #[n(3)]
+    pub epoch: Epoch,
+    /// Its position.
+    #[n(4)]
+    pub index: LogIndex,
+    /// Hash of the header before it (zero for the genesis).
+    #[n(5)]
+    pub previous: Digest,
+    /// What it does.
+    #[n(6)]
+    pub kind: Kind,
+    /// Root of the trie after it.
+    #[n(7)]
+    pub root: Digest,
+    /// Digest of the writes ([`writes_digest`]).
+    #[n(8)]
+    pub writes: Digest,
+    /// Digest of the [`State`] after it.
+    #[n(9)]
+    pub state: Digest,
+    /// The fleet's time.
+    #[n(10)]
+    pub time: UnixMs,
+    /// [`FEATURE_LEVEL`].
+    #[n(11)]
+    pub feature_level: u16,
+}
+
+impl EntryHeader {
+    /// The hash that links the chain.
+    pub fn hash(&self) -> Digest {
+        digest("strongroom/v1 entry", self)
+    }
+
+    /// Where this entry stands.
+    pub fn tip(&self) -> Tip {
+        Tip { epoch: self.epoch, index: self.index, hash: self.hash() }
+    }
+}
+
+/// The replicated state beside the trie: the preimage of [`EntryHeader::state`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct State {
+    /// Digest of the manifest in force.
+    #[n(0)]
+    pub manifest: Option<Digest>,
+    /// Its epoch.
+    #[n(1)]
+    pub manifest_epoch: u64,
+    /// Tenants ever created.
+    #[n(2)]
+    pub tenants: u64,
+    /// Records ever created (live ones and tombstones).
+    #[n(3)]
+    pub records: u64,
+    /// Guesses ever answered.
+    #[n(4)]
+    pub starts: u64,
+    /// Guesses ever proved right.
+    #[n(5)]
+    pub recoveries: u64,
+    /// Generations ever destroyed by guessing.
+    #[n(6)]
+    pub destructions: u64,
+}
+
+impl State {
+    /// The digest that the header carries.
+    pub fn digest(&self) -> Digest {
+        digest("strongroom/v1 state", self)
+    }
+}
+
+/// A place in the chain. Ordered by (epoch, index).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Tip {
+    /// The ballot of the entry there.
+    #[n(0)]
+    pub epoch: Epoch,
+    /// Its position.
+    #[n(1)]
+    pub index: LogIndex,
+    /// Its hash.
+    #[n(2)]
+    pub hash: Digest,
+}
+
+/// What a member keeps where nothing can be rolled back (DESIGN §8), about 150 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Anchor {
+    /// The fleet.
+    #[n(0)]
+    pub fleet: FleetId,
+    /// The cell.
+    #[n(1)]
+    pub cell: CellId,
+    /// The incarnation.
+    #[n(2)]
+    pub incarnation: Incarnation,
+    /// The member.
+    #[n(3)]
+    pub member: MemberId,
+    /// No entry of a lower epoch is notarised any more.
+    #[n(4)]
+    pub promised: Epoch,
+    /// The newest entry notarised or adopted.
+    #[n(5)]
+    pub tip: Tip,
+    /// The member notarised its own removal.
+    #[n(6)]
+    pub retired: bool,
+}
+
+/// One write of an entry: the sealed leaf that stands under `key` from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Write {
+    /// The trie key: of a record or a tenant.
+    #[n(0)]
+    pub key: RecordId,
+    /// The sealed leaf.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub leaf: Vec<u8>,
+}
+
+/// Digest of an entry's writes, in order: keys and leaf digests.
+pub fn writes_digest(writes: &[Write]) -> Digest {
+    let list: Vec<(RecordId, Digest)> =
+        writes.iter().map(|w| (w.key, crate::answer::leaf_digest(&w.leaf))).collect();
+    digest("strongroom/v1 writes", &list)
+}
+
+/// An entry as the host stores it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Entry {
+    /// The header.
+    #[n(0)]
+    pub header: EntryHeader,
+    /// Preimage of its state digest.
+    #[n(1)]
+    pub state: State,
+    /// The writes.
+    #[n(2)]
+    pub writes: Vec<Write>,
+}
+
+/// "I follow no epoch below this one, and my tip is this."
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Promised {
+    /// The fleet.
+    #[n(0)]
+    pub fleet: FleetId,
+    /// The cell.
+    #[n(1)]
+    pub cell: CellId,
+    /// The incarnation.
+    #[n(2)]
+    pub incarnation: Incarnation,
+    /// Who promises.
+    #[n(3)]
+    pub member: MemberId,
+    /// The epoch promised.
+    #[n(4)]
+    pub epoch: Epoch,
+    /// To whom.
+    #[n(5)]
+    pub leader: MemberId,
+    /// The promiser's tip.
+    #[n(6)]
+    pub tip: Tip,
+}
+
+/// "My tip is this": a vote for it and all under it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Notarised {
+    /// The fleet.
+    #[n(0)]
+    pub fleet: FleetId,
+    /// The cell.
+    #[n(1)]
+    pub cell: CellId,
+    /// The incarnation.
+    #[n(2)]
+    pub incarnation: Incarnation,
+    /// Who notarised.
+    #[n(3)]
+    pub member: MemberId,
+    /// What.
+    #[n(4)]
+    pub tip: Tip,
+}
+
+/// A statement and its member's signature over it (label by type, see `strongroom-crypto`).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Signed<T> {
+    /// What is stated.
+    #[n(0)]
+    pub statement: T,
+    /// Ed25519 by the member's identity key.
+    #[n(1)]
+    pub signature: Signature,
+}

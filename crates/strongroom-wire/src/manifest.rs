@@ -1,0 +1,312 @@
+//! What a fleet is: its manifest (DESIGN §9).
+//!
+//! `fleet id = H(genesis manifest without signatures)`, so a client that knows the id knows the keys
+//! and the policy. The manifest of a later epoch may only tighten what the genesis says.
+
+use crate::codec::{Malformed, digest};
+use crate::limits::{KEM_PUBLIC_BYTES, MEMBERS_MAX};
+use crate::{Digest, FleetId, KeyId, MemberId, PublicKey, Signature, UnixMs};
+use alloc::string::String;
+use alloc::vec::Vec;
+use minicbor::{Decode, Encode};
+
+/// What root on a member's machine gets (DESIGN §8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum PlatformClass {
+    /// Everything: development.
+    #[n(0)]
+    None,
+    /// Everything while it runs; nothing from a stolen disk.
+    #[n(1)]
+    AtRest,
+    /// Nothing but denial of service.
+    #[n(2)]
+    Isolating,
+}
+
+/// An HPKE public key of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FleetKey {
+    /// Its name.
+    #[n(0)]
+    pub id: KeyId,
+    /// X-Wing public key.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub public: [u8; KEM_PUBLIC_BYTES],
+}
+
+/// A member's slot.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Member {
+    /// The slot's number.
+    #[n(0)]
+    pub id: MemberId,
+    /// The identity key, made inside.
+    #[n(1)]
+    pub identity: PublicKey,
+    /// Platform name: `software`, `tpm2`, `pkcs11`, `nitro`, ...
+    #[n(2)]
+    pub platform: String,
+    /// What that platform is worth.
+    #[n(3)]
+    pub class: PlatformClass,
+    /// Measurement of the image, zero where the platform has none.
+    #[n(4)]
+    pub measurement: Digest,
+    /// Where it stands.
+    #[n(5)]
+    pub site: String,
+}
+
+/// The attempt policy and its companions (DESIGN §5). Genesis decides; later only tighter.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Policy {
+    /// Guesses between two successes, 1 to 10.
+    #[n(0)]
+    pub attempts_max: u8,
+    /// Wait in ms after the third unfinished guess, the fourth, and so on; the last value repeats.
+    #[n(1)]
+    pub delays_ms: Vec<u64>,
+    /// How long a record with no guess left lives on, ms.
+    #[n(2)]
+    pub last_chance_ms: u64,
+    /// A reset's waiting period, ms.
+    #[n(3)]
+    pub reset_wait_ms: u64,
+    /// Records per account.
+    #[n(4)]
+    pub slots_max: u8,
+    /// Life of a registration ticket, ms.
+    #[n(5)]
+    pub register_ticket_ms: u64,
+    /// Life of a recovery ticket, ms. Long: only the newest attempt's is accepted anyway.
+    #[n(6)]
+    pub recover_ticket_ms: u64,
+    /// Longest accepted life of a vault token (`exp − iat`), ms.
+    #[n(7)]
+    pub token_ms_max: u64,
+}
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            attempts_max: 10,
+            // 7 days, 14 hours and 16 minutes from the third wrong guess to the tenth.
+            delays_ms: [MINUTE, 15 * MINUTE, 2 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY].into(),
+            last_chance_ms: DAY,
+            reset_wait_ms: 7 * DAY,
+            slots_max: 4,
+            register_ticket_ms: HOUR,
+            recover_ticket_ms: 30 * DAY,
+            token_ms_max: 15 * MINUTE,
+        }
+    }
+}
+
+/// Which rule a policy or manifest breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManifestError {
+    /// `attempts_max` is not 1 to 10.
+    AttemptsOutOfRange,
+    /// More than 16 delays, or `slots_max` or a duration is zero.
+    PolicyOutOfRange,
+    /// Looser than the manifest before: attempts, slots or token life up, a wait down.
+    Loosened,
+    /// No members, too many, or two in one slot or with one key.
+    Members,
+    /// Q > n: it could never answer (DESIGN §6).
+    QuorumUnreachable,
+    /// A genesis names a fleet, or a later manifest names none.
+    FleetId,
+    /// No fleet key, or two of one id.
+    FleetKeys,
+}
+
+impl Policy {
+    /// A policy whose waits a person can sit out; for `strongroom dev` and the demo.
+    pub fn development() -> Self {
+        Self {
+            delays_ms: [2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000].into(),
+            last_chance_ms: 10 * MINUTE,
+            reset_wait_ms: MINUTE,
+            ..Self::default()
+        }
+    }
+
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        if !(1..=10).contains(&self.attempts_max) {
+            return Err(ManifestError::AttemptsOutOfRange);
+        }
+        let durations = [self.register_ticket_ms, self.recover_ticket_ms, self.token_ms_max];
+        if self.delays_ms.len() > 16 || self.slots_max == 0 || durations.contains(&0) {
+            return Err(ManifestError::PolicyOutOfRange);
+        }
+        Ok(())
+    }
+
+    /// Checks that this policy is nowhere looser than `before` (REVIEW C3).
+    ///
+    /// # Errors
+    /// [`ManifestError::Loosened`].
+    pub fn check_tightens(&self, before: &Self) -> Result<(), ManifestError> {
+        let waits_kept = before
+            .delays_ms
+            .iter()
+            .enumerate()
+            .all(|(i, wait)| self.delays_ms.get(i).is_some_and(|new| new >= wait));
+        let tighter = waits_kept
+            && self.attempts_max <= before.attempts_max
+            && self.slots_max <= before.slots_max
+            && self.reset_wait_ms >= before.reset_wait_ms
+            && self.last_chance_ms <= before.last_chance_ms
+            && self.token_ms_max <= before.token_ms_max;
+        if tighter { Ok(()) } else { Err(ManifestError::Loosened) }
+    }
+
+    /// How long to wait for the next guess after the `unfinished`-th one since the last success.
+    pub fn delay_after(&self, unfinished: u32) -> u64 {
+        let Some(position) = unfinished.checked_sub(3) else { return 0 };
+        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        self.delays_ms.get(position).or(self.delays_ms.last()).copied().unwrap_or(0)
+    }
+}
+
+/// A fleet's manifest, without signatures.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Manifest {
+    /// Format version, 1.
+    #[n(0)]
+    pub version: u8,
+    /// The fleet; absent in the genesis, whose digest it is.
+    #[n(1)]
+    pub fleet: Option<FleetId>,
+    /// 0 for the genesis, then one more each time.
+    #[n(2)]
+    pub epoch: u64,
+    /// Digest of the manifest before.
+    #[n(3)]
+    pub previous: Option<Digest>,
+    /// HPKE keys, newest first.
+    #[n(4)]
+    pub keys: Vec<FleetKey>,
+    /// OPAQUE server public key (ristretto255), 32 bytes.
+    #[n(5)]
+    pub opaque: PublicKey,
+    /// The members.
+    #[n(6)]
+    pub members: Vec<Member>,
+    /// R: members that may have been rolled back or cloned, over all time.
+    #[n(7)]
+    pub rollback_tolerance: u8,
+    /// The policy.
+    #[n(8)]
+    pub policy: Policy,
+    /// Cells, 1.
+    #[n(9)]
+    pub cells: u16,
+    /// Resurrections allowed for ever.
+    #[n(10)]
+    pub resurrections_max: u8,
+    /// Creates tenants, nothing else.
+    #[n(11)]
+    pub admin: PublicKey,
+    /// Signs manifests for the operator.
+    #[n(12)]
+    pub operator: PublicKey,
+    /// Officers.
+    #[n(13)]
+    pub officers: Vec<PublicKey>,
+    /// Officers needed.
+    #[n(14)]
+    pub officers_threshold: u8,
+    /// Auditors.
+    #[n(15)]
+    pub auditors: Vec<PublicKey>,
+    /// Auditors needed.
+    #[n(16)]
+    pub auditors_threshold: u8,
+    /// When the fleet stops serving, if it is to be retired.
+    #[n(17)]
+    pub not_after: Option<UnixMs>,
+}
+
+impl Manifest {
+    /// Digest of the manifest.
+    pub fn digest(&self) -> Digest {
+        digest("strongroom/v1 manifest", self)
+    }
+
+    /// The fleet id: as named, or for a genesis its own digest.
+    pub fn fleet_id(&self) -> FleetId {
+        self.fleet.unwrap_or_else(|| FleetId(self.digest().0))
+    }
+
+    /// Q = ⌊(n + R)/2⌋ + 1 (DESIGN §6).
+    pub fn quorum(&self) -> usize {
+        (self.members.len() + usize::from(self.rollback_tolerance)) / 2 + 1
+    }
+
+    /// The member of that slot.
+    pub fn member(&self, id: MemberId) -> Option<&Member> {
+        self.members.iter().find(|m| m.id == id)
+    }
+
+    /// Checks what a manifest must be, whoever signed it.
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        self.policy.check()?;
+        if (self.epoch == 0) != self.fleet.is_none() {
+            return Err(ManifestError::FleetId);
+        }
+        let n = self.members.len();
+        let unique = |i: usize, m: &Member| {
+            self.members.iter().skip(i + 1).all(|o| o.id != m.id && o.identity != m.identity)
+        };
+        if n == 0 || n > MEMBERS_MAX || !self.members.iter().enumerate().all(|(i, m)| unique(i, m))
+        {
+            return Err(ManifestError::Members);
+        }
+        if self.quorum() > n {
+            return Err(ManifestError::QuorumUnreachable);
+        }
+        let distinct = |i: usize, k: &FleetKey| self.keys.iter().skip(i + 1).all(|o| o.id != k.id);
+        if self.keys.is_empty() || !self.keys.iter().enumerate().all(|(i, k)| distinct(i, k)) {
+            return Err(ManifestError::FleetKeys);
+        }
+        Ok(())
+    }
+}
+
+/// What `GET /v1/fleet` serves: the manifest and who vouches for it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Bundle {
+    /// Canonical bytes of the [`Manifest`].
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub manifest: Vec<u8>,
+    /// The operator's signature over it.
+    #[n(1)]
+    pub operator: Signature,
+}
+
+impl Bundle {
+    /// Decodes and checks the manifest (not its signatures, not its fleet id).
+    ///
+    /// # Errors
+    /// [`Malformed`], also for a manifest that breaks a rule.
+    pub fn manifest(&self) -> Result<Manifest, Malformed> {
+        let manifest: Manifest = crate::decode(&self.manifest)?;
+        manifest.check().map_err(|_| Malformed::OutOfBounds)?;
+        Ok(manifest)
+    }
+}
