@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 
 /// Any answer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, moved once")]
 pub enum Answer {
     /// To `RegisterStart`.
     #[n(0)]
@@ -186,7 +187,10 @@ pub enum EventKind {
 impl EventKind {
     /// Whether the owner or the code stood behind it: which of the two rings it goes to.
     pub const fn proved(self) -> bool {
-        matches!(self, Self::Replaced | Self::Recovered | Self::Deleted | Self::ResetCancelled)
+        matches!(
+            self,
+            Self::Replaced | Self::Recovered | Self::Deleted | Self::ResetCancelled
+        )
     }
 }
 
@@ -396,9 +400,10 @@ impl core::fmt::Display for Refusal {
                 "the account token was not accepted; sign in to the app again"
             }
             Self::NeverRegistered => "no backup key was ever registered for this account and slot",
-            Self::Destroyed { why: Destruction::Guessed, .. } => {
-                "the backup key was erased after too many wrong codes; it cannot be brought back"
-            }
+            Self::Destroyed {
+                why: Destruction::Guessed,
+                ..
+            } => "the backup key was erased after too many wrong codes; it cannot be brought back",
             Self::Destroyed { .. } => "the backup key was deleted; it cannot be brought back",
             Self::WaitUntil { .. } => "too many codes were tried; wait before the next one",
             Self::OwnerProofNeeded => {

@@ -77,7 +77,11 @@ impl EntryHeader {
 
     /// Where this entry stands.
     pub fn tip(&self) -> Tip {
-        Tip { epoch: self.epoch, index: self.index, hash: self.hash() }
+        Tip {
+            epoch: self.epoch,
+            index: self.index,
+            hash: self.hash(),
+        }
     }
 }
 
@@ -167,8 +171,10 @@ pub struct Write {
 
 /// Digest of an entry's writes, in order: keys and leaf digests.
 pub fn writes_digest(writes: &[Write]) -> Digest {
-    let list: Vec<(RecordId, Digest)> =
-        writes.iter().map(|w| (w.key, crate::answer::leaf_digest(&w.leaf))).collect();
+    let list: Vec<(RecordId, Digest)> = writes
+        .iter()
+        .map(|w| (w.key, crate::answer::leaf_digest(&w.leaf)))
+        .collect();
     digest("strongroom/v1 writes", &list)
 }
 

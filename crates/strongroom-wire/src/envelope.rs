@@ -46,7 +46,9 @@ impl SizeClass {
 
     /// The smallest class that holds a message of `length` bytes with its 4 bytes of length.
     pub fn for_length(length: usize) -> Option<Self> {
-        [Self::Small, Self::Medium, Self::Large].into_iter().find(|c| length + 4 <= c.bytes())
+        [Self::Small, Self::Medium, Self::Large]
+            .into_iter()
+            .find(|c| length + 4 <= c.bytes())
     }
 }
 

@@ -179,6 +179,10 @@ impl LogIndex {
     /// At 2^64 entries, which no chain reaches: our own counter, not input.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0.checked_add(1).expect("2^64 entries are never written"))
+        Self(
+            self.0
+                .checked_add(1)
+                .expect("2^64 entries are never written"),
+        )
     }
 }

@@ -97,7 +97,16 @@ impl Default for Policy {
         Self {
             attempts_max: 10,
             // 7 days, 14 hours and 16 minutes from the third wrong guess to the tenth.
-            delays_ms: [MINUTE, 15 * MINUTE, 2 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY].into(),
+            delays_ms: [
+                MINUTE,
+                15 * MINUTE,
+                2 * HOUR,
+                12 * HOUR,
+                DAY,
+                2 * DAY,
+                4 * DAY,
+            ]
+            .into(),
             last_chance_ms: DAY,
             reset_wait_ms: 7 * DAY,
             slots_max: 4,
@@ -146,7 +155,11 @@ impl Policy {
         if !(1..=10).contains(&self.attempts_max) {
             return Err(ManifestError::AttemptsOutOfRange);
         }
-        let durations = [self.register_ticket_ms, self.recover_ticket_ms, self.token_ms_max];
+        let durations = [
+            self.register_ticket_ms,
+            self.recover_ticket_ms,
+            self.token_ms_max,
+        ];
         if self.delays_ms.len() > 16 || self.slots_max == 0 || durations.contains(&0) {
             return Err(ManifestError::PolicyOutOfRange);
         }
@@ -169,14 +182,24 @@ impl Policy {
             && self.reset_wait_ms >= before.reset_wait_ms
             && self.last_chance_ms <= before.last_chance_ms
             && self.token_ms_max <= before.token_ms_max;
-        if tighter { Ok(()) } else { Err(ManifestError::Loosened) }
+        if tighter {
+            Ok(())
+        } else {
+            Err(ManifestError::Loosened)
+        }
     }
 
     /// How long to wait for the next guess after the `unfinished`-th one since the last success.
     pub fn delay_after(&self, unfinished: u32) -> u64 {
-        let Some(position) = unfinished.checked_sub(3) else { return 0 };
+        let Some(position) = unfinished.checked_sub(3) else {
+            return 0;
+        };
         let position = usize::try_from(position).unwrap_or(usize::MAX);
-        self.delays_ms.get(position).or(self.delays_ms.last()).copied().unwrap_or(0)
+        self.delays_ms
+            .get(position)
+            .or(self.delays_ms.last())
+            .copied()
+            .unwrap_or(0)
     }
 }
 
@@ -271,7 +294,10 @@ impl Manifest {
         }
         let n = self.members.len();
         let unique = |i: usize, m: &Member| {
-            self.members.iter().skip(i + 1).all(|o| o.id != m.id && o.identity != m.identity)
+            self.members
+                .iter()
+                .skip(i + 1)
+                .all(|o| o.id != m.id && o.identity != m.identity)
         };
         if n == 0 || n > MEMBERS_MAX || !self.members.iter().enumerate().all(|(i, m)| unique(i, m))
         {

@@ -164,6 +164,7 @@ pub struct CancelReset {
 
 /// A request under a ticket's key. It carries no token: the ticket carries the identity.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, moved once")]
 pub enum Finish {
     /// Store the record.
     #[n(0)]
@@ -267,7 +268,10 @@ const BODY: &str = "strongroom/v1 body";
 impl RegisterFinish {
     /// Digest of the body, bound to the ticket it came under.
     pub fn body(&self, ticket: &Digest) -> Digest {
-        let unproved = Self { owner_proof: None, ..self.clone() };
+        let unproved = Self {
+            owner_proof: None,
+            ..self.clone()
+        };
         digest(BODY, &(Operation::Replace, unproved, ticket))
     }
 
@@ -308,7 +312,10 @@ impl Reset {
 impl CancelReset {
     /// Digest of the body.
     pub fn body(&self) -> Digest {
-        digest(BODY, &(Operation::CancelReset, self.slot, self.op, self.reset))
+        digest(
+            BODY,
+            &(Operation::CancelReset, self.slot, self.op, self.reset),
+        )
     }
 }
 

@@ -71,7 +71,11 @@ impl Tenant {
                 TokenAlgorithm::EdDsa => 32,
                 TokenAlgorithm::Es256 => 65,
             };
-            let unique = self.keys.iter().skip(i + 1).all(|other| other.kid != key.kid);
+            let unique = self
+                .keys
+                .iter()
+                .skip(i + 1)
+                .all(|other| other.kid != key.kid);
             key.public.len() == length && (1..=64).contains(&key.kid.len()) && unique
         });
         issuer && count && each
