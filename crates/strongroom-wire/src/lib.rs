@@ -15,6 +15,7 @@
 extern crate alloc;
 
 pub mod answer;
+pub mod binding;
 pub mod codec;
 pub mod entry;
 pub mod envelope;
