@@ -85,6 +85,19 @@ impl EntryHeader {
     }
 }
 
+/// A header with the mark that HSM code made it: HMAC-SHA-256 over the header's hash under a key that
+/// only the fleet's HSMs derive. Without it a host could write a header of its own (any root, every
+/// counter reset) and have it notarised: notaries check links, not transitions.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Proposal {
+    /// The header.
+    #[n(0)]
+    pub header: EntryHeader,
+    /// The mark.
+    #[n(1)]
+    pub mark: Digest,
+}
+
 /// The replicated state beside the trie: the preimage of [`EntryHeader::state`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct State {
@@ -181,9 +194,9 @@ pub fn writes_digest(writes: &[Write]) -> Digest {
 /// An entry as the host stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Entry {
-    /// The header.
+    /// The header and its mark.
     #[n(0)]
-    pub header: EntryHeader,
+    pub proposal: Proposal,
     /// Preimage of its state digest.
     #[n(1)]
     pub state: State,

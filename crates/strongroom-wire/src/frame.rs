@@ -5,7 +5,7 @@
 //! state, and never panics. Several requests may be in flight; a response carries its request's
 //! sequence number, and may overtake others.
 
-use crate::entry::{EntryHeader, Notarised, Promised, Signed, State, Tip, Write};
+use crate::entry::{EntryHeader, Notarised, Promised, Proposal, Signed, State, Tip, Write};
 use crate::tenant::{SignedTenantChange, TenantRefusal};
 use crate::{Epoch, FleetId, Handle, LogIndex, MemberId, PublicKey, RecordId, TenantKey, UnixMs};
 use alloc::string::String;
@@ -117,9 +117,9 @@ pub enum Request {
     /// Seal a run of entries, in order. One anchor write.
     #[n(10)]
     Notarise {
-        /// Their headers.
+        /// Their headers, as proposed.
         #[n(0)]
-        headers: Vec<EntryHeader>,
+        run: Vec<Proposal>,
     },
     /// Let go of the answers that a certificate pays for.
     #[n(11)]
@@ -184,7 +184,7 @@ pub enum Response {
         #[n(0)]
         start: Tip,
     },
-    /// To `Open`.
+    /// To `Open`, unless the request needs no state to be refused: then `Evaluated` with the answer.
     #[n(5)]
     Opened {
         /// Names the operation from now on.
@@ -210,7 +210,7 @@ pub enum Response {
     Proposed {
         /// The new entry.
         #[n(0)]
-        header: EntryHeader,
+        proposal: Proposal,
         /// Preimage of its state digest.
         #[n(1)]
         state: State,
@@ -427,6 +427,9 @@ pub enum HsmError {
     /// The frame is longer than `FRAME_BYTES_MAX`.
     #[n(9)]
     FrameTooLong,
+    /// The entry's mark is not by this fleet's HSMs.
+    #[n(22)]
+    EntryForged,
     /// Entries are missing before the first one given: bring them.
     #[n(10)]
     Gap,
