@@ -1,0 +1,177 @@
+//! The inside crates build without an operating system, and therefore without `std`.
+//!
+//! `#![no_std]` alone does not show it: a dependency that quietly enables `std` still builds on a
+//! desktop. A target that has no `std` cannot be fooled. Its `core` and `alloc` come from the first
+//! of these that works:
+//!
+//! 1. the target as installed in this toolchain;
+//! 2. the target, added by `rustup`;
+//! 3. the library's source in this toolchain, compiled here (`-Zbuild-std`);
+//! 4. the library's source from a Debian package of the same compiler version, compiled here.
+
+use crate::command::{command, exists, output, run, status};
+use crate::steps::{Outcome, left_out};
+use crate::workspace::{BARE_TARGET, INSIDE, TOOLS, root};
+use anyhow::{Context as _, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The bare target has no vector registers: cryptography takes its portable code. Without these the
+/// compiler is asked for instructions that the target does not have, and stops.
+const PORTABLE: &str = "--cfg curve25519_dalek_backend=\"serial\" \
+    --cfg aes_backend=\"soft\" --cfg chacha20_backend=\"soft\" --cfg keccak_backend=\"soft\" \
+    --cfg poly1305_backend=\"soft\" --cfg polyval_backend=\"soft\" --cfg sha2_backend=\"soft\"";
+
+/// Builds the inside crates for the bare target.
+pub(crate) fn check() -> Result<Outcome> {
+    if target_installed()? {
+        return build(&mut cargo_build(), "with the installed target");
+    }
+    if exists("rustup") {
+        let added = status(&mut command(&format!("rustup target add {BARE_TARGET}")));
+        if added.is_ok_and(|status| status.success()) && target_installed()? {
+            return build(&mut cargo_build(), "with the target rustup added");
+        }
+    }
+    let own = sysroot()?.join("lib/rustlib/src/rust/library");
+    if own.join("core").is_dir() {
+        return build(
+            &mut build_std(None),
+            "with the library's source in the toolchain",
+        );
+    }
+    match debian_source()? {
+        Some(library) => build(
+            &mut build_std(Some(&library)),
+            "with the library from Debian",
+        ),
+        None => left_out(format!(
+            "no core library for {BARE_TARGET}: rustup cannot add the target, the toolchain has \
+             no rust-src, and Debian has no source of the same version"
+        )),
+    }
+}
+
+fn build(command: &mut Command, how: &str) -> Result<Outcome> {
+    run(command)?;
+    Ok(Outcome::Passed(format!("{BARE_TARGET}, {how}")))
+}
+
+/// Its own target directory, so that no other build waits for it or is evicted by it.
+fn cargo_build() -> Command {
+    let mut build = command("cargo build --locked --target-dir target/bare --target");
+    build.arg(BARE_TARGET).env("RUSTFLAGS", PORTABLE);
+    for name in INSIDE {
+        build.args(["-p", name]);
+    }
+    build
+}
+
+/// Compiles `core` and `alloc` as well. Unstable, hence `RUSTC_BOOTSTRAP`: it proves a property of
+/// our source and ships nothing.
+fn build_std(library: Option<&Path>) -> Command {
+    let mut build = cargo_build();
+    build
+        .arg("-Zbuild-std=core,alloc")
+        .env("RUSTC_BOOTSTRAP", "1");
+    if let Some(library) = library {
+        build.env("__CARGO_TESTS_ONLY_SRC_ROOT", library);
+    }
+    build
+}
+
+fn sysroot() -> Result<PathBuf> {
+    Ok(PathBuf::from(
+        output(&mut command("rustc --print sysroot"))?.trim(),
+    ))
+}
+
+fn target_installed() -> Result<bool> {
+    let folder = sysroot()?.join("lib/rustlib").join(BARE_TARGET).join("lib");
+    let Ok(entries) = folder.read_dir() else {
+        return Ok(false);
+    };
+    Ok(entries
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-")))
+}
+
+/// The library folder of a Debian source package of this compiler's version, unpacked under
+/// `target/tools`. The library only compiles with its own compiler, so other versions are no help.
+fn debian_source() -> Result<Option<PathBuf>> {
+    let version = rustc_version()?;
+    let folder = root().join(TOOLS).join(format!("rust-src-{version}"));
+    if let Some(library) = library_below(&folder) {
+        return Ok(Some(library));
+    }
+    let Some(package) = debian_package(&version) else {
+        return Ok(None);
+    };
+    std::fs::create_dir_all(&folder)?;
+    let unpacked = status(command(&format!("apt-get -q download {package}")).current_dir(&folder))?;
+    if !unpacked.success() {
+        return Ok(None);
+    }
+    for entry in folder.read_dir()?.flatten() {
+        if entry
+            .path()
+            .extension()
+            .is_some_and(|ending| ending == "deb")
+        {
+            run(Command::new("dpkg")
+                .arg("-x")
+                .arg(entry.path())
+                .arg(&folder))?;
+        }
+    }
+    Ok(library_below(&folder))
+}
+
+/// `package=version` of the source package that matches, as apt lists it.
+fn debian_package(version: &str) -> Option<String> {
+    ["rust-src", "rust-web-src"].into_iter().find_map(|name| {
+        let list = output(&mut command(&format!("apt-cache madison {name}"))).ok()?;
+        matching_version(&list, version).map(|found| format!("{name}={found}"))
+    })
+}
+
+/// Reads `name | version | where` lines.
+fn matching_version<'a>(list: &'a str, version: &str) -> Option<&'a str> {
+    let wanted = format!("{version}+");
+    list.lines()
+        .filter_map(|line| line.split('|').nth(1))
+        .map(str::trim)
+        .find(|found| found.starts_with(&wanted))
+}
+
+fn library_below(folder: &Path) -> Option<PathBuf> {
+    let sources = folder.join("usr/src").read_dir().ok()?;
+    sources
+        .flatten()
+        .map(|entry| entry.path().join("library"))
+        .find(|library| library.join("core").is_dir())
+}
+
+fn rustc_version() -> Result<String> {
+    let text = output(&mut command("rustc --version"))?;
+    text.split_whitespace()
+        .nth(1)
+        .map(str::to_owned)
+        .context("rustc --version has no version")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matching_version;
+
+    #[test]
+    fn only_the_same_compiler_version_matches() {
+        let list = " rust-src | 1.63.0+dfsg1-2 | http://deb.debian.org/debian main\n \
+                    rust-src | 1.95.0+dfsg1-1~bpo13+1 | http://deb.debian.org/debian main\n";
+        assert_eq!(
+            matching_version(list, "1.95.0"),
+            Some("1.95.0+dfsg1-1~bpo13+1")
+        );
+        assert_eq!(matching_version(list, "1.96.0"), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! A run is a list of steps. Each passes, fails, or is left out with a reason; no step is silent,
+//! a failure does not stop the others, and the last line is one that a machine can read.
+
+use crate::Options;
+use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
+
+/// How a step that did not fail ended.
+pub(crate) enum Outcome {
+    /// Done; the note goes into the summary.
+    Passed(String),
+    /// Could not run here, and why.
+    LeftOut(String),
+}
+
+/// Done, with nothing to add.
+pub(crate) fn passed() -> Result<Outcome> {
+    Ok(Outcome::Passed(String::new()))
+}
+
+/// Could not run here, and why.
+pub(crate) fn left_out(why: impl Into<String>) -> Result<Outcome> {
+    Ok(Outcome::LeftOut(why.into()))
+}
+
+/// What the steps of one run share.
+pub(crate) struct Settings {
+    pub(crate) fuzz_seconds: u64,
+    pub(crate) install: bool,
+}
+
+/// One named step.
+#[derive(Clone, Copy)]
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) run: fn(&Settings) -> Result<Outcome>,
+}
+
+enum State {
+    Passed,
+    Failed,
+    LeftOut,
+}
+
+struct Row {
+    name: &'static str,
+    state: State,
+    time: Duration,
+    note: String,
+}
+
+/// Runs the steps in order, prints the summary, and fails if any step failed.
+pub(crate) fn run(steps: &[Step], settings: &Settings) -> Result<()> {
+    let mut rows = Vec::new();
+    for step in steps {
+        println!("\n=== {} · {}", step.name, step.about);
+        let started = Instant::now();
+        let result = (step.run)(settings);
+        rows.push(row(step.name, result, started.elapsed()));
+    }
+    summary(&rows)
+}
+
+/// Runs one step as a command of its own.
+pub(crate) fn alone(
+    name: &'static str,
+    options: &mut Options,
+    run: impl FnOnce(&mut Options) -> Result<Outcome>,
+) -> Result<()> {
+    let outcome = run(options)?;
+    options.done()?;
+    match outcome {
+        Outcome::Passed(note) if note.is_empty() => println!("{name}: passed"),
+        Outcome::Passed(note) => println!("{name}: {note}"),
+        Outcome::LeftOut(why) => println!("{name}: LEFT OUT: {why}"),
+    }
+    Ok(())
+}
+
+fn row(name: &'static str, result: Result<Outcome>, time: Duration) -> Row {
+    let (state, note) = match result {
+        Ok(Outcome::Passed(note)) => (State::Passed, note),
+        Ok(Outcome::LeftOut(why)) => {
+            println!("LEFT OUT: {why}");
+            (State::LeftOut, why)
+        }
+        Err(error) => {
+            println!("FAILED: {error:#}");
+            (State::Failed, format!("{error:#}"))
+        }
+    };
+    Row {
+        name,
+        state,
+        time,
+        note,
+    }
+}
+
+fn summary(rows: &[Row]) -> Result<()> {
+    println!("\n=== summary");
+    let mut total = Duration::ZERO;
+    for row in rows {
+        let state = match row.state {
+            State::Passed => "passed",
+            State::Failed => "FAILED",
+            State::LeftOut => "LEFT OUT",
+        };
+        let note = row.note.lines().next().unwrap_or_default();
+        println!(
+            "{:<12} {state:<9} {:>7.1} s  {note}",
+            row.name,
+            row.time.as_secs_f64()
+        );
+        total += row.time;
+    }
+    let count = |wanted: fn(&State) -> bool| rows.iter().filter(|row| wanted(&row.state)).count();
+    let failed = count(|state| matches!(state, State::Failed));
+    let left_out = count(|state| matches!(state, State::LeftOut));
+    println!("{left_out} left out, {:.0} s in all", total.as_secs_f64());
+    println!(
+        "{} passed, {failed} failed",
+        count(|state| matches!(state, State::Passed))
+    );
+    if failed > 0 {
+        bail!("{failed} of {} steps failed", rows.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! Rules for Rust sources.
+
+use super::items::{Function, functions, line, test_modules, test_regions, words};
+use super::lexer::Masked;
+use super::{Finding, Level};
+use crate::workspace::INSIDE;
+use std::collections::BTreeSet;
+
+const COLUMNS_MAX: usize = 100;
+const FUNCTION_LINES_MAX: usize = 70;
+const FILE_LINES_MAX: usize = 800;
+const FILE_LINES_LONG: usize = 400;
+
+/// Words that must not be names here: what they are called instead, and why.
+const NAMES: &[(&str, &str)] = &[
+    ("blacklist", "denylist, or what the list refuses"),
+    ("whitelist", "allowlist, or what the list admits"),
+    ("max_attempts", "attempts_max: units and bounds stand last"),
+    (
+        "passcode",
+        "recovery code, password or PIN: they differ in strength",
+    ),
+    ("pin_code", "pin: the field's word"),
+    (
+        "remaining_attempts",
+        "attempts_left: one word for one thing",
+    ),
+    ("retries_left", "attempts_left: one word for one thing"),
+    ("tries_left", "attempts_left: one word for one thing"),
+];
+
+/// Functions that are longer than the limit and may only shrink: path, name, lines.
+const RATCHET: &[(&str, &str, usize)] = &[];
+
+/// One source with what the rules need to know about it.
+pub(super) struct Source<'a> {
+    path: &'a str,
+    text: &'a str,
+    masked: Masked,
+    tests: Vec<(usize, usize)>,
+    all_test: bool,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(path: &'a str, text: &'a str, test_files: &BTreeSet<String>) -> Self {
+        let masked = Masked::new(text);
+        let tests = test_regions(&masked.code);
+        let all_test = is_test_path(path) || test_files.contains(path);
+        Self {
+            path,
+            text,
+            masked,
+            tests,
+            all_test,
+        }
+    }
+
+    /// Runs all rules of this file.
+    pub(super) fn check(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        self.sizes(&mut findings);
+        self.functions(&mut findings);
+        self.unfinished(&mut findings);
+        self.names(&mut findings);
+        self.ignored_tests(&mut findings);
+        self.temporary_paths(&mut findings);
+        if INSIDE
+            .iter()
+            .any(|name| self.path.starts_with(&format!("crates/{name}/")))
+        {
+            self.inside(&mut findings);
+        }
+        findings
+    }
+
+    /// Lines of code that ship: no blanks, comments or tests.
+    pub(super) fn shipped_lines(&self) -> usize {
+        if self.all_test {
+            return 0;
+        }
+        self.masked
+            .code_lines()
+            .filter(|line| !self.in_test(*line))
+            .count()
+    }
+
+    fn in_test(&self, line: usize) -> bool {
+        self.all_test
+            || self
+                .tests
+                .iter()
+                .any(|(first, last)| (*first..=*last).contains(&line))
+    }
+
+    fn finding(&self, line: usize, level: Level, message: String) -> Finding {
+        Finding {
+            path: self.path.to_owned(),
+            line: line + 1,
+            level,
+            message,
+        }
+    }
+
+    fn error(&self, line: usize, message: impl Into<String>) -> Finding {
+        self.finding(line, Level::Error, message.into())
+    }
+
+    fn sizes(&self, findings: &mut Vec<Finding>) {
+        for (number, line) in self.text.lines().enumerate() {
+            let columns = line.chars().count();
+            // An address cannot be broken.
+            if columns > COLUMNS_MAX && !line.contains("://") {
+                findings.push(self.error(number, format!("{columns} columns, at most 100")));
+            }
+        }
+        let lines = self.text.lines().count();
+        if lines > FILE_LINES_MAX {
+            findings.push(self.error(0, format!("{lines} lines: split by role or phase")));
+        } else if lines > FILE_LINES_LONG {
+            findings.push(self.finding(0, Level::Note, format!("{lines} lines, aim for 400")));
+        }
+    }
+
+    fn functions(&self, findings: &mut Vec<Finding>) {
+        for function in functions(&self.masked.code) {
+            if let Some(message) = too_long(self.path, &function, RATCHET) {
+                findings.push(self.error(function.first, message));
+            }
+            if let Some(rest) = function.name.strip_prefix("get_") {
+                let message = format!("{}: say `{rest}`; no get_ prefix", function.name);
+                findings.push(self.error(function.first, message));
+            }
+        }
+    }
+
+    fn unfinished(&self, findings: &mut Vec<Finding>) {
+        // Spelled in pieces, so that this file passes its own check.
+        let markers = [
+            concat!("FIX", "ME"),
+            concat!("XX", "X"),
+            concat!("TO", "DO"),
+        ];
+        for (at, word) in words(&self.masked.comments) {
+            if markers.contains(&word) {
+                let line = line(&self.masked.comments, at);
+                findings.push(self.error(line, format!("{word}: finish it, or say what is so")));
+            }
+        }
+        for macro_name in [concat!("to", "do"), concat!("unimple", "mented")] {
+            for (at, word) in words(&self.masked.code) {
+                if word == macro_name && self.masked.code[at + word.len()..].starts_with('!') {
+                    let line = line(&self.masked.code, at);
+                    findings.push(self.error(line, format!("{macro_name}! must not be merged")));
+                }
+            }
+        }
+    }
+
+    fn names(&self, findings: &mut Vec<Finding>) {
+        for (at, word) in words(&self.masked.code) {
+            let lower = word.to_lowercase();
+            if let Some((_, instead)) = NAMES.iter().find(|(name, _)| *name == lower) {
+                let line = line(&self.masked.code, at);
+                findings.push(self.error(line, format!("{word}: say {instead}")));
+            }
+        }
+        let stem = self.path.rsplit('/').next().unwrap_or_default();
+        if ["util.rs", "utils.rs", "misc.rs", "helpers.rs"].contains(&stem) && !self.all_test {
+            findings.push(self.error(0, "name the file after what it does"));
+        }
+    }
+
+    fn ignored_tests(&self, findings: &mut Vec<Finding>) {
+        for (at, _) in self.masked.code.match_indices("#[ignore]") {
+            let line = line(&self.masked.code, at);
+            findings.push(self.error(line, "an ignored test says why: #[ignore = \"…\"]"));
+        }
+    }
+
+    /// Shipped code asks the system for a temporary directory.
+    fn temporary_paths(&self, findings: &mut Vec<Finding>) {
+        for (number, line) in self.text.lines().enumerate() {
+            if line.contains(concat!("\"/t", "mp/")) && !self.in_test(number) {
+                findings.push(self.error(number, "a fixed temporary path"));
+            }
+        }
+    }
+
+    /// What only the crates inside the boundary must obey.
+    fn inside(&self, findings: &mut Vec<Finding>) {
+        if self.path.ends_with("/src/lib.rs") {
+            for attribute in ["#![no_std]", "#![forbid(unsafe_code)]"] {
+                if !self.masked.code.contains(attribute) {
+                    findings.push(self.error(0, format!("inside crates have {attribute}")));
+                }
+            }
+        }
+        let shipped = words(&self.masked.code).filter_map(|(at, word)| {
+            let line = line(&self.masked.code, at);
+            (!self.in_test(line)).then_some((line, word))
+        });
+        for (line, word) in shipped {
+            match word {
+                "unsafe" => findings.push(self.error(line, "no unsafe inside the boundary")),
+                "std" => findings.push(self.error(line, "no std inside the boundary")),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Files that exist for tests only, as far as the path tells.
+fn is_test_path(path: &str) -> bool {
+    let mut parts = path.split('/');
+    parts.any(|part| ["tests", "benches", "examples", "fuzz", "tests.rs"].contains(&part))
+}
+
+/// Files that `#[cfg(test)] mod name;` in this file declares.
+pub(super) fn declared_test_files(path: &str, text: &str) -> Vec<String> {
+    let Some((folder, name)) = path.rsplit_once('/') else {
+        return Vec::new();
+    };
+    let folder = match name {
+        "lib.rs" | "main.rs" | "mod.rs" => folder.to_owned(),
+        _ => format!("{folder}/{}", name.trim_end_matches(".rs")),
+    };
+    let modules = test_modules(&Masked::new(text).code);
+    let both = |name: String| {
+        [
+            format!("{folder}/{name}.rs"),
+            format!("{folder}/{name}/mod.rs"),
+        ]
+    };
+    modules.into_iter().flat_map(both).collect()
+}
+
+/// Modules declared in this file; a file that nobody declares is dead.
+pub(super) fn declared_modules(text: &str) -> Vec<String> {
+    let code = Masked::new(text).code;
+    let all: Vec<&str> = words(&code).map(|(_, word)| word).collect();
+    all.windows(2)
+        .filter(|pair| pair[0] == "mod")
+        .map(|pair| pair[1].to_owned())
+        .collect()
+}
+
+fn too_long(path: &str, function: &Function, ratchet: &[(&str, &str, usize)]) -> Option<String> {
+    let known = ratchet
+        .iter()
+        .find(|(file, name, _)| *file == path && *name == function.name);
+    let limit = known.map_or(FUNCTION_LINES_MAX, |(_, _, lines)| *lines);
+    let (name, length) = (&function.name, function.length());
+    if length > limit {
+        return Some(format!("fn {name} has {length} lines, at most {limit}"));
+    }
+    (known.is_some() && length < limit)
+        .then(|| format!("fn {name} has shrunk to {length}: say so in tidy's RATCHET"))
+}
+
+#[cfg(test)]
+mod tests;
