@@ -96,6 +96,10 @@ fn target_installed() -> Result<bool> {
         .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-")))
 }
 
+/// Where Debian keeps newer compilers. Read through package lists of our own, so that the machine's
+/// sources stay as they are.
+const NEWER: &str = "deb http://deb.debian.org/debian trixie-backports main\n";
+
 /// The library folder of a Debian source package of this compiler's version, unpacked under
 /// `target/tools`. The library only compiles with its own compiler, so other versions are no help.
 fn debian_source() -> Result<Option<PathBuf>> {
@@ -104,35 +108,56 @@ fn debian_source() -> Result<Option<PathBuf>> {
     if let Some(library) = library_below(&folder) {
         return Ok(Some(library));
     }
-    let Some(package) = debian_package(&version) else {
-        return Ok(None);
-    };
-    std::fs::create_dir_all(&folder)?;
-    let unpacked = status(command(&format!("apt-get -q download {package}")).current_dir(&folder))?;
-    if !unpacked.success() {
+    let apt = folder.join("apt");
+    for part in ["lists/partial", "cache/archives/partial"] {
+        std::fs::create_dir_all(apt.join(part))?;
+    }
+    std::fs::write(apt.join("sources.list"), NEWER)?;
+    let updated = status(with_lists("apt-get", &apt).args(["-q", "update"]));
+    if !updated.is_ok_and(|status| status.success()) {
         return Ok(None);
     }
+    let list = output(with_lists("apt-cache", &apt).args(["madison", "rust-src"]))?;
+    let Some(found) = matching_version(&list, &version) else {
+        return Ok(None);
+    };
+    let package = format!("rust-src={found}");
+    let mut download = with_lists("apt-get", &apt);
+    run(download
+        .args(["-q", "download", &package])
+        .current_dir(&folder))?;
     for entry in folder.read_dir()?.flatten() {
         if entry
             .path()
             .extension()
             .is_some_and(|ending| ending == "deb")
         {
-            run(Command::new("dpkg")
-                .arg("-x")
-                .arg(entry.path())
-                .arg(&folder))?;
+            let mut unpack = Command::new("dpkg");
+            run(unpack.arg("-x").arg(entry.path()).arg(&folder))?;
         }
     }
     Ok(library_below(&folder))
 }
 
-/// `package=version` of the source package that matches, as apt lists it.
-fn debian_package(version: &str) -> Option<String> {
-    ["rust-src", "rust-web-src"].into_iter().find_map(|name| {
-        let list = output(&mut command(&format!("apt-cache madison {name}"))).ok()?;
-        matching_version(&list, version).map(|found| format!("{name}={found}"))
-    })
+/// An apt program that knows our package lists only.
+fn with_lists(program: &str, folder: &Path) -> Command {
+    let mut apt = Command::new(program);
+    for (option, value) in [
+        ("Dir::Etc::sourcelist", "sources.list"),
+        ("Dir::State::lists", "lists"),
+        ("Dir::Cache", "cache"),
+    ] {
+        let path = folder.join(value);
+        apt.arg("-o").arg(format!("{option}={}", path.display()));
+    }
+    // The unprivileged user that apt would become cannot write below the repository.
+    apt.args([
+        "-o",
+        "Dir::Etc::sourceparts=-",
+        "-o",
+        "APT::Sandbox::User=root",
+    ]);
+    apt
 }
 
 /// Reads `name | version | where` lines.

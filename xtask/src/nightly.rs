@@ -45,7 +45,8 @@ pub(crate) fn main(options: &mut Options) -> Result<()> {
             fuzz_seconds,
             install: true,
         },
-    )
+    );
+    Ok(())
 }
 
 fn ignored_tests() -> Result<Outcome> {

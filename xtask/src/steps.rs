@@ -2,7 +2,7 @@
 //! a failure does not stop the others, and the last line is one that a machine can read.
 
 use crate::Options;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::time::{Duration, Instant};
 
 /// How a step that did not fail ended.
@@ -50,8 +50,9 @@ struct Row {
     note: String,
 }
 
-/// Runs the steps in order, prints the summary, and fails if any step failed.
-pub(crate) fn run(steps: &[Step], settings: &Settings) -> Result<()> {
+/// Runs the steps in order, prints the summary, and ends the program if any step failed: the
+/// summary's last line is the last thing that is said.
+pub(crate) fn run(steps: &[Step], settings: &Settings) {
     let mut rows = Vec::new();
     for step in steps {
         println!("\n=== {} · {}", step.name, step.about);
@@ -59,7 +60,9 @@ pub(crate) fn run(steps: &[Step], settings: &Settings) -> Result<()> {
         let result = (step.run)(settings);
         rows.push(row(step.name, result, started.elapsed()));
     }
-    summary(&rows)
+    if summary(&rows) > 0 {
+        std::process::exit(1);
+    }
 }
 
 /// Runs one step as a command of its own.
@@ -98,7 +101,8 @@ fn row(name: &'static str, result: Result<Outcome>, time: Duration) -> Row {
     }
 }
 
-fn summary(rows: &[Row]) -> Result<()> {
+/// Prints one line for each step and gives the number of failures.
+fn summary(rows: &[Row]) -> usize {
     println!("\n=== summary");
     let mut total = Duration::ZERO;
     for row in rows {
@@ -123,8 +127,5 @@ fn summary(rows: &[Row]) -> Result<()> {
         "{} passed, {failed} failed",
         count(|state| matches!(state, State::Passed))
     );
-    if failed > 0 {
-        bail!("{failed} of {} steps failed", rows.len());
-    }
-    Ok(())
+    failed
 }

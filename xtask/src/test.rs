@@ -96,7 +96,8 @@ pub(crate) fn main(options: &mut Options) -> Result<()> {
         install: !options.flag("--no-install"),
     };
     options.done()?;
-    crate::steps::run(&selected(only.as_deref())?, &settings)
+    crate::steps::run(&selected(only.as_deref())?, &settings);
+    Ok(())
 }
 
 fn selected(only: Option<&str>) -> Result<Vec<Step>> {
