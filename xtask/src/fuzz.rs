@@ -10,15 +10,16 @@ use crate::steps::{Outcome, alone};
 use crate::workspace::{HOST_TARGET, root};
 use anyhow::{Context as _, Result, bail};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// What libFuzzer needs from the compiler; the same that `cargo fuzz` sets without sanitizers.
+/// What libFuzzer needs from the compiler: what `cargo fuzz` sets without sanitizers, and that short
+/// comparisons of bytes stay calls, which libFuzzer watches (else it has to guess `b"HEY!"`).
 const INSTRUMENTATION: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 \
     -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares \
-    -Cllvm-args=-simplifycfg-branch-fold-threshold=0";
+    -Cllvm-args=-simplifycfg-branch-fold-threshold=0 -Cllvm-args=-max-loads-per-memcmp=0";
 
 const TARGET_DIR: &str = "target/fuzz";
 /// A single input that takes longer is a finding.
@@ -126,7 +127,6 @@ fn binary(name: &str) -> PathBuf {
 struct Fuzzer {
     name: String,
     log: PathBuf,
-    artifacts: PathBuf,
     child: Child,
 }
 
@@ -161,7 +161,6 @@ impl Fuzzer {
         Ok(Self {
             name: name.to_owned(),
             log,
-            artifacts,
             child,
         })
     }
@@ -184,20 +183,12 @@ impl Fuzzer {
         for line in &lines[lines.len().saturating_sub(40)..] {
             println!("    {line}");
         }
-        println!(
-            "replay: cargo xtask fuzz {} {}/…",
-            self.name,
-            shown(&self.artifacts)
-        );
+        if let Some(input) = last_after(&text, "Test unit written to ") {
+            let input = input.trim_start_matches(&format!("{}/", root().display()));
+            println!("replay: cargo xtask fuzz {} {input}", self.name);
+        }
         Ok(false)
     }
-}
-
-fn shown(path: &Path) -> String {
-    path.strip_prefix(root())
-        .unwrap_or(path)
-        .display()
-        .to_string()
 }
 
 /// The word behind the last `key`.
