@@ -122,6 +122,11 @@ fn listing() -> Result<String> {
         let budget = lines.div_ceil(BUDGET_STEP).max(1) * BUDGET_STEP;
         writeln!(text, "{name:<20} at most {budget} lines")?;
     }
+    let features = own_features()?;
+    writeln!(
+        text,
+        "\nFeatures of these crates that are on in the image: {features}"
+    )?;
     let linked = dependencies(&INSIDE, "normal,no-proc-macro")?;
     let built = dependencies(&INSIDE, "normal")?;
     let image = dependencies(&[BOUNDARY], "normal,no-proc-macro")?;
@@ -168,15 +173,43 @@ fn named_only_in<'a>(
     all.iter().filter(|(name, _)| !without.contains_key(*name))
 }
 
+/// Features of inside crates in the image. Code behind a feature is not counted above, so none
+/// should be on.
+fn own_features() -> Result<String> {
+    let text = tree(&[BOUNDARY], "normal")?;
+    let ours = text.lines().filter(|line| line.starts_with("strongroom"));
+    let on: BTreeSet<String> = ours
+        .filter_map(|line| {
+            let mut fields = line.trim_end_matches(" (*)").split('\t');
+            let name = fields.next()?.split(' ').next()?;
+            let features = fields.nth(1).filter(|features| !features.is_empty())?;
+            Some(format!("{name} [{features}]"))
+        })
+        .collect();
+    let list = on.into_iter().collect::<Vec<_>>().join(", ");
+    Ok(if list.is_empty() {
+        "none".to_owned()
+    } else {
+        list
+    })
+}
+
 /// External packages below these crates, with the features that they have there.
 fn dependencies(crates: &[&str], edges: &str) -> Result<Dependencies> {
+    Ok(tree(crates, edges)?
+        .lines()
+        .filter_map(dependency)
+        .collect())
+}
+
+/// Lines of package, licence and features, with tabs between.
+fn tree(crates: &[&str], edges: &str) -> Result<String> {
     let mut tree = command("cargo tree --locked --prefix none --target");
     tree.args([HOST_TARGET, "--edges", edges, "--format", "{p}\t{l}\t{f}"]);
     for name in crates {
         tree.args(["-p", name]);
     }
-    let text = output(&mut tree)?;
-    Ok(text.lines().filter_map(dependency).collect())
+    output(&mut tree)
 }
 
 /// One line of `cargo tree`; our own crates are left out.

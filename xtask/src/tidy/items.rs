@@ -39,16 +39,23 @@ pub(crate) fn functions(code: &str) -> Vec<Function> {
     found
 }
 
-/// Ranges of lines (from 0, both included) under `#[cfg(test)]`.
-pub(crate) fn test_regions(code: &str) -> Vec<(usize, usize)> {
+/// What a `#[cfg(…)]` is about, as far as rules care.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Gate {
+    /// Compiled for tests only.
+    Test,
+    /// Compiled only where a feature is on.
+    Feature,
+}
+
+/// Ranges of lines (from 0, both included) behind such a gate.
+pub(crate) fn gated_regions(code: &str, gate: Gate) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("#[cfg(") {
         let Some(end) = closing(code, at + 1) else {
             continue;
         };
-        let condition = &code[at..end];
-        let for_tests = words(condition).any(|(_, word)| word == "test");
-        if !for_tests || condition.contains("not(test") || condition.contains("feature") {
+        if gate_of(&code[at..end]) != Some(gate) {
             continue;
         }
         if let Some(last) = item_end(code, end + 1) {
@@ -58,11 +65,22 @@ pub(crate) fn test_regions(code: &str) -> Vec<(usize, usize)> {
     found
 }
 
-/// Names of modules that are declared under `#[cfg(test)]` and live in a file of their own.
-pub(crate) fn test_modules(code: &str) -> Vec<String> {
+/// `any(test, feature = …)` counts as a feature: somebody may ship it. `not(…)` gates nothing.
+fn gate_of(condition: &str) -> Option<Gate> {
+    let has = |wanted: &str| words(condition).any(|(_, word)| word == wanted);
+    match (has("not"), has("feature"), has("test")) {
+        (true, _, _) => None,
+        (_, true, _) => Some(Gate::Feature),
+        (_, _, true) => Some(Gate::Test),
+        _ => None,
+    }
+}
+
+/// Names of modules that are declared behind such a gate and live in a file of their own.
+pub(crate) fn gated_modules(code: &str, gate: Gate) -> Vec<String> {
     let lines: Vec<&str> = code.lines().collect();
     let mut found = Vec::new();
-    for (first, last) in test_regions(code) {
+    for (first, last) in gated_regions(code, gate) {
         let region = lines[first..=last].join(" ");
         let mut words = words(&region)
             .map(|(_, word)| word)
@@ -130,7 +148,7 @@ fn closing(code: &str, open: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{functions, test_modules, test_regions};
+    use super::{Gate, functions, gated_modules, gated_regions};
 
     #[test]
     fn functions_span_from_signature_to_closing_brace() {
@@ -143,16 +161,25 @@ mod tests {
     }
 
     #[test]
-    fn test_regions_cover_the_item_behind_the_attribute() {
+    fn gated_regions_cover_the_item_behind_the_attribute() {
         let code = "fn a() {}\n#[cfg(test)]\n#[allow(x)]\nmod tests {\n  fn b() {}\n}\nfn c() {}\n";
-        assert_eq!(test_regions(code), [(1, 5)]);
-        assert!(test_regions("#[cfg(not(test))]\nmod a {}\n").is_empty());
-        assert!(test_regions("#[cfg(any(test, feature = \"\"))]\nmod a {}\n").is_empty());
+        assert_eq!(gated_regions(code, Gate::Test), [(1, 5)]);
+        assert!(gated_regions(code, Gate::Feature).is_empty());
+        let negated = "#[cfg(not(test))]\nmod a {}\n";
+        assert!(gated_regions(negated, Gate::Test).is_empty());
     }
 
     #[test]
-    fn test_modules_in_their_own_file_are_named() {
-        assert_eq!(test_modules("#[cfg(test)]\nmod tests;\n"), ["tests"]);
-        assert!(test_modules("#[cfg(test)]\nmod tests { fn a() {} }\n").is_empty());
+    fn what_a_feature_may_turn_on_is_not_for_tests_only() {
+        let code = "#[cfg(any(test, feature = \"\"))]\nmod a {}\n";
+        assert!(gated_regions(code, Gate::Test).is_empty());
+        assert_eq!(gated_regions(code, Gate::Feature), [(0, 1)]);
+    }
+
+    #[test]
+    fn gated_modules_in_their_own_file_are_named() {
+        let modules = |code| gated_modules(code, Gate::Test);
+        assert_eq!(modules("#[cfg(test)]\nmod tests;\n"), ["tests"]);
+        assert!(modules("#[cfg(test)]\nmod tests { fn a() {} }\n").is_empty());
     }
 }

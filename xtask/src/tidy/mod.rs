@@ -13,7 +13,8 @@ use crate::Options;
 use crate::command::{command, output};
 use crate::steps::Outcome;
 use anyhow::{Result, bail};
-use std::collections::BTreeSet;
+use items::Gate;
+use rust::GatedFiles;
 use std::fmt;
 
 /// What a rule has to say about a place.
@@ -55,7 +56,7 @@ pub(crate) fn check() -> Result<Outcome> {
         .filter(|(path, _)| path.ends_with(".rs"))
         .map(|(path, text)| (path.as_str(), text.as_str()))
         .collect();
-    let test_files = test_files(&sources);
+    let test_files = GatedFiles::new(&sources, Gate::Test);
     for (path, text) in &sources {
         findings.extend(rust::Source::new(path, text, &test_files).check());
     }
@@ -84,7 +85,7 @@ pub(crate) fn check() -> Result<Outcome> {
     )))
 }
 
-/// Files of this folder and the lines of code in each that ship.
+/// Files of this folder and the lines of code in each that ship when no feature is on.
 pub(crate) fn shipped_lines(folder: &str) -> Result<Vec<(String, usize)>> {
     let texts = tracked_texts()?;
     let sources: Vec<(&str, &str)> = texts
@@ -92,21 +93,16 @@ pub(crate) fn shipped_lines(folder: &str) -> Result<Vec<(String, usize)>> {
         .filter(|(path, _)| path.starts_with(folder) && path.ends_with(".rs"))
         .map(|(path, text)| (path.as_str(), text.as_str()))
         .collect();
-    let test_files = test_files(&sources);
-    let counted = sources.iter().map(|(path, text)| {
-        (
-            (*path).to_owned(),
-            rust::Source::new(path, text, &test_files).shipped_lines(),
-        )
-    });
-    Ok(counted.filter(|(_, lines)| *lines > 0).collect())
-}
-
-fn test_files(sources: &[(&str, &str)]) -> BTreeSet<String> {
-    sources
+    let test_files = GatedFiles::new(&sources, Gate::Test);
+    let optional = GatedFiles::new(&sources, Gate::Feature);
+    let counted = sources
         .iter()
-        .flat_map(|(path, text)| rust::declared_test_files(path, text))
-        .collect()
+        .filter(|(path, _)| !optional.contain(path))
+        .map(|(path, text)| {
+            let source = rust::Source::new(path, text, &test_files);
+            ((*path).to_owned(), source.shipped_lines())
+        });
+    Ok(counted.filter(|(_, lines)| *lines > 0).collect())
 }
 
 /// Files below a `src` folder that no `mod` declares are compiled by nobody.

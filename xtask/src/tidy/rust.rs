@@ -1,6 +1,6 @@
 //! Rules for Rust sources.
 
-use super::items::{Function, functions, line, test_modules, test_regions, words};
+use super::items::{Function, Gate, functions, gated_modules, gated_regions, line, words};
 use super::lexer::Masked;
 use super::{Finding, Level};
 use crate::workspace::INSIDE;
@@ -42,10 +42,11 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(path: &'a str, text: &'a str, test_files: &BTreeSet<String>) -> Self {
+    /// `test_files` are those that some `#[cfg(test)] mod name;` declares.
+    pub(super) fn new(path: &'a str, text: &'a str, test_files: &GatedFiles) -> Self {
         let masked = Masked::new(text);
-        let tests = test_regions(&masked.code);
-        let all_test = is_test_path(path) || test_files.contains(path);
+        let tests = gated_regions(&masked.code, Gate::Test);
+        let all_test = is_test_path(path) || test_files.contain(path);
         Self {
             path,
             text,
@@ -73,15 +74,17 @@ impl<'a> Source<'a> {
         findings
     }
 
-    /// Lines of code that ship: no blanks, comments or tests.
+    /// Lines of code that ship when no feature is on: no blanks, comments or tests.
     pub(super) fn shipped_lines(&self) -> usize {
         if self.all_test {
             return 0;
         }
-        self.masked
-            .code_lines()
-            .filter(|line| !self.in_test(*line))
-            .count()
+        let optional = gated_regions(&self.masked.code, Gate::Feature);
+        let ships = |line: &usize| {
+            let mut left_out = self.tests.iter().chain(&optional);
+            !left_out.any(|(first, last)| (*first..=*last).contains(line))
+        };
+        self.masked.code_lines().filter(ships).count()
     }
 
     fn in_test(&self, line: usize) -> bool {
@@ -215,23 +218,38 @@ fn is_test_path(path: &str) -> bool {
     parts.any(|part| ["tests", "benches", "examples", "fuzz", "tests.rs"].contains(&part))
 }
 
-/// Files that `#[cfg(test)] mod name;` in this file declares.
-pub(super) fn declared_test_files(path: &str, text: &str) -> Vec<String> {
-    let Some((folder, name)) = path.rsplit_once('/') else {
-        return Vec::new();
-    };
-    let folder = match name {
-        "lib.rs" | "main.rs" | "mod.rs" => folder.to_owned(),
-        _ => format!("{folder}/{}", name.trim_end_matches(".rs")),
-    };
-    let modules = test_modules(&Masked::new(text).code);
-    let both = |name: String| {
-        [
-            format!("{folder}/{name}.rs"),
-            format!("{folder}/{name}/mod.rs"),
-        ]
-    };
-    modules.into_iter().flat_map(both).collect()
+/// Files of modules that are declared behind a gate, and of the modules below them.
+#[derive(Default)]
+pub(super) struct GatedFiles {
+    /// Paths without the ending: `a/b` stands for `a/b.rs` and everything in `a/b/`.
+    modules: BTreeSet<String>,
+}
+
+impl GatedFiles {
+    /// Collects them from all sources.
+    pub(super) fn new(sources: &[(&str, &str)], gate: Gate) -> Self {
+        let mut modules = BTreeSet::new();
+        for (path, text) in sources {
+            let Some((folder, name)) = path.rsplit_once('/') else {
+                continue;
+            };
+            let folder = match name {
+                "lib.rs" | "main.rs" | "mod.rs" => folder.to_owned(),
+                _ => format!("{folder}/{}", name.trim_end_matches(".rs")),
+            };
+            let names = gated_modules(&Masked::new(text).code, gate);
+            modules.extend(names.iter().map(|name| format!("{folder}/{name}")));
+        }
+        Self { modules }
+    }
+
+    /// Whether this file is one of them.
+    pub(super) fn contain(&self, path: &str) -> bool {
+        self.modules.iter().any(|module| {
+            path.strip_prefix(module.as_str())
+                .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+        })
+    }
 }
 
 /// Modules declared in this file; a file that nobody declares is dead.

@@ -1,15 +1,14 @@
 //! Every rule refuses what it is there for, and lets its neighbour pass.
 
-use super::{Source, declared_modules, declared_test_files, too_long};
+use super::{GatedFiles, Source, declared_modules, too_long};
 use crate::tidy::Level;
-use crate::tidy::items::Function;
-use std::collections::BTreeSet;
+use crate::tidy::items::{Function, Gate};
 
 const OUTSIDE: &str = "crates/strongroom-node/src/serve.rs";
 const INSIDE: &str = "crates/strongroom-vault/src/policy.rs";
 
 fn errors(path: &str, text: &str) -> Vec<String> {
-    let findings = Source::new(path, text, &BTreeSet::new()).check();
+    let findings = Source::new(path, text, &GatedFiles::default()).check();
     let errors = findings
         .into_iter()
         .filter(|finding| finding.level == Level::Error);
@@ -33,7 +32,7 @@ fn long_lines_are_refused_unless_they_hold_an_address() {
 #[test]
 fn long_files_are_noted_and_very_long_ones_refused() {
     let long = "fn a() {}\n".repeat(401);
-    let findings = Source::new(OUTSIDE, &long, &BTreeSet::new()).check();
+    let findings = Source::new(OUTSIDE, &long, &GatedFiles::default()).check();
     assert!(findings.iter().any(|finding| finding.level == Level::Note));
     assert!(!refused(OUTSIDE, &long));
     assert!(refused(OUTSIDE, &"fn a() {}\n".repeat(801)));
@@ -134,19 +133,33 @@ fn inside_crates_declare_themselves() {
 fn shipped_lines_leave_out_blanks_comments_and_tests() {
     let text = "//! Docs.\n\nfn a() {\n    // why\n    b();\n}\n#[cfg(test)]\nmod tests {\n}\n";
     assert_eq!(
-        Source::new(OUTSIDE, text, &BTreeSet::new()).shipped_lines(),
+        Source::new(OUTSIDE, text, &GatedFiles::default()).shipped_lines(),
         3
     );
 }
 
 #[test]
-fn declared_modules_and_test_files_are_found() {
+fn what_a_feature_turns_on_is_not_counted() {
+    let text = "fn a() {}\n#[cfg(feature = \"prover\")]\nfn b() {}\n";
+    let source = Source::new(OUTSIDE, text, &GatedFiles::default());
+    assert_eq!(source.shipped_lines(), 1);
+}
+
+#[test]
+fn declared_modules_are_found() {
     let text = "mod a;\npub mod b { }\n#[cfg(test)]\nmod tests;\n";
     assert_eq!(declared_modules(text), ["a", "b", "tests"]);
-    let files = declared_test_files("crates/c/src/d.rs", text);
-    assert_eq!(files[0], "crates/c/src/d/tests.rs");
-    assert_eq!(
-        declared_test_files("crates/c/src/lib.rs", text)[0],
-        "crates/c/src/tests.rs"
-    );
+}
+
+#[test]
+fn files_behind_a_gate_are_found_with_all_below_them() {
+    let text = "#[cfg(feature = \"prover\")]\npub mod prover;\n#[cfg(test)]\nmod tests;\n";
+    let sources = [("crates/c/src/lib.rs", text), ("crates/c/src/d.rs", text)];
+    let optional = GatedFiles::new(&sources, Gate::Feature);
+    assert!(optional.contain("crates/c/src/prover.rs"));
+    assert!(optional.contain("crates/c/src/prover/page.rs"));
+    assert!(optional.contain("crates/c/src/d/prover.rs"));
+    assert!(!optional.contain("crates/c/src/proverb.rs"));
+    assert!(!optional.contain("crates/c/src/tests.rs"));
+    assert!(GatedFiles::new(&sources, Gate::Test).contain("crates/c/src/tests.rs"));
 }
