@@ -84,7 +84,9 @@ impl FleetKem {
         .map_err(|_| ChannelError)?;
         let plaintext = context.open(ciphertext, aad).map_err(|_| ChannelError)?;
         let mut secret = Zeroizing::new([0; 32]);
-        context.export(EXPORT, &mut *secret).map_err(|_| ChannelError)?;
+        context
+            .export(EXPORT, &mut *secret)
+            .map_err(|_| ChannelError)?;
         Ok((Zeroizing::new(plaintext), ResponseKey::new(secret, enc)))
     }
 }
@@ -92,31 +94,62 @@ impl FleetKem {
 /// Exporter context of the response secret.
 const EXPORT: &[u8] = b"strongroom/v1 response";
 
-/// Seals a request to the fleet: encapsulation, ciphertext, and the key for its answers.
-///
-/// # Errors
-/// [`ChannelError`] if `public` is no valid key.
-pub fn seal<E: Entropy + ?Sized>(
-    public: &[u8],
-    info: &[u8],
-    aad: &[u8],
-    plaintext: &[u8],
-    entropy: &E,
-) -> Result<(Vec<u8>, Vec<u8>, ResponseKey), ChannelError> {
-    let public = <XWing as hpke::Kem>::PublicKey::from_bytes(public).map_err(|_| ChannelError)?;
-    let (encapped, mut context) = hpke::setup_sender_with_rng::<HpkeAead, HpkeKdf, XWing>(
-        &OpModeS::Base,
-        &public,
-        info,
-        &mut Draw(entropy),
-    )
-    .map_err(|_| ChannelError)?;
-    let ciphertext = context.seal(plaintext, aad).map_err(|_| ChannelError)?;
-    let mut secret = Zeroizing::new([0; 32]);
-    context.export(EXPORT, &mut *secret).map_err(|_| ChannelError)?;
-    let enc = encapped.to_bytes().to_vec();
-    let response = ResponseKey::new(secret, &enc);
-    Ok((enc, ciphertext, response))
+/// The client's half: one encapsulation, for one request. The encapsulation is known before the
+/// request is sealed, because proofs inside the request are bound to it.
+pub struct Sender {
+    enc: Vec<u8>,
+    context: hpke::aead::AeadCtxS<HpkeAead, HpkeKdf, XWing>,
+}
+
+impl Sender {
+    /// Encapsulates to the fleet.
+    ///
+    /// # Errors
+    /// [`ChannelError`] if `public` is no valid key.
+    pub fn new<E: Entropy + ?Sized>(
+        public: &[u8],
+        info: &[u8],
+        entropy: &E,
+    ) -> Result<Self, ChannelError> {
+        let public =
+            <XWing as hpke::Kem>::PublicKey::from_bytes(public).map_err(|_| ChannelError)?;
+        let (encapped, context) = hpke::setup_sender_with_rng::<HpkeAead, HpkeKdf, XWing>(
+            &OpModeS::Base,
+            &public,
+            info,
+            &mut Draw(entropy),
+        )
+        .map_err(|_| ChannelError)?;
+        Ok(Self {
+            enc: encapped.to_bytes().to_vec(),
+            context,
+        })
+    }
+
+    /// The encapsulation, [`ENC_BYTES`].
+    pub fn enc(&self) -> &[u8] {
+        &self.enc
+    }
+
+    /// Seals the request; gives the ciphertext and the key for its answers.
+    ///
+    /// # Errors
+    /// [`ChannelError`], for a message longer than HPKE allows.
+    pub fn seal(
+        mut self,
+        aad: &[u8],
+        plaintext: &[u8],
+    ) -> Result<(Vec<u8>, ResponseKey), ChannelError> {
+        let ciphertext = self
+            .context
+            .seal(plaintext, aad)
+            .map_err(|_| ChannelError)?;
+        let mut secret = Zeroizing::new([0; 32]);
+        self.context
+            .export(EXPORT, &mut *secret)
+            .map_err(|_| ChannelError)?;
+        Ok((ciphertext, ResponseKey::new(secret, &self.enc)))
+    }
 }
 
 /// Seals and opens the answers to one request.
@@ -128,7 +161,10 @@ pub struct ResponseKey {
 
 impl ResponseKey {
     fn new(secret: Zeroizing<[u8; 32]>, enc: &[u8]) -> Self {
-        Self { secret, enc: sha256(&[enc]) }
+        Self {
+            secret,
+            enc: sha256(&[enc]),
+        }
     }
 
     /// Seals one answer: response nonce (32) ‖ ciphertext ‖ tag (16).
@@ -152,10 +188,14 @@ impl ResponseKey {
     /// # Errors
     /// [`ChannelError`].
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
-        let (nonce, ciphertext) =
-            sealed.split_first_chunk::<RESPONSE_NONCE_BYTES>().ok_or(ChannelError)?;
+        let (nonce, ciphertext) = sealed
+            .split_first_chunk::<RESPONSE_NONCE_BYTES>()
+            .ok_or(ChannelError)?;
         let (cipher, aead_nonce) = self.cipher(nonce);
-        cipher.decrypt(&aead_nonce, ciphertext).map(Zeroizing::new).map_err(|_| ChannelError)
+        cipher
+            .decrypt(&aead_nonce, ciphertext)
+            .map(Zeroizing::new)
+            .map_err(|_| ChannelError)
     }
 
     fn cipher(&self, response_nonce: &[u8; RESPONSE_NONCE_BYTES]) -> (ChaCha20Poly1305, Nonce) {
@@ -165,8 +205,10 @@ impl ResponseKey {
         let hkdf = Hkdf::<Sha256>::new(Some(&salt), &*self.secret);
         let mut key = Zeroizing::new([0; 32]);
         let mut nonce = [0; 12];
-        hkdf.expand(b"key", &mut *key).expect("32 bytes are within HKDF's limit");
-        hkdf.expand(b"nonce", &mut nonce).expect("12 bytes are within HKDF's limit");
+        hkdf.expand(b"key", &mut *key)
+            .expect("32 bytes are within HKDF's limit");
+        hkdf.expand(b"nonce", &mut nonce)
+            .expect("12 bytes are within HKDF's limit");
         (ChaCha20Poly1305::new(&Key::from(*key)), Nonce::from(nonce))
     }
 }

@@ -25,7 +25,8 @@ pub(crate) fn derive(secret: &[u8], label: &str, context: &[&[u8]]) -> Zeroizing
         info.extend_from_slice(part);
     }
     let mut child = Zeroizing::new([0; 32]);
-    hkdf.expand(&info, &mut *child).expect("32 bytes are within HKDF's limit");
+    hkdf.expand(&info, &mut *child)
+        .expect("32 bytes are within HKDF's limit");
     child
 }
 
@@ -92,8 +93,12 @@ impl FleetSecret {
         key_id: u32,
         kind: u8,
     ) -> SealingKey {
-        let context: [&[u8]; 4] =
-            [fleet, &incarnation.to_be_bytes(), &key_id.to_be_bytes(), &[kind]];
+        let context: [&[u8]; 4] = [
+            fleet,
+            &incarnation.to_be_bytes(),
+            &key_id.to_be_bytes(),
+            &[kind],
+        ];
         SealingKey::from_bytes(*self.child("ticket", &context))
     }
 

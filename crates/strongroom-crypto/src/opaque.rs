@@ -55,11 +55,17 @@ pub struct Identities<'a> {
 
 impl<'a> Identities<'a> {
     fn identifiers(&self) -> OpaqueIdentifiers<'a> {
-        OpaqueIdentifiers { client: Some(self.client), server: Some(self.server) }
+        OpaqueIdentifiers {
+            client: Some(self.client),
+            server: Some(self.server),
+        }
     }
 
     fn parameters(&self) -> ServerLoginParameters<'a, 'a> {
-        ServerLoginParameters { context: Some(self.context), identifiers: self.identifiers() }
+        ServerLoginParameters {
+            context: Some(self.context),
+            identifiers: self.identifiers(),
+        }
     }
 }
 
@@ -113,7 +119,11 @@ impl OpaqueServer {
         let public = private.public_key();
         let keys = KeyPair::new(private, public.clone());
         let setup = ServerSetup::<Suite>::new_with_key_pair(&mut DrawOpaque(&Unused), keys);
-        Self { setup, scalar, public: public.serialize().into() }
+        Self {
+            setup,
+            scalar,
+            public: public.serialize().into(),
+        }
     }
 
     /// The public key, 32 bytes.
@@ -145,7 +155,9 @@ impl OpaqueServer {
     /// # Errors
     /// [`OpaqueError`].
     pub fn check_upload(&self, upload: &[u8; 192]) -> Result<(), OpaqueError> {
-        RegistrationUpload::<Suite>::deserialize(upload).map(|_| ()).map_err(|_| OpaqueError)
+        RegistrationUpload::<Suite>::deserialize(upload)
+            .map(|_| ())
+            .map_err(|_| OpaqueError)
     }
 
     /// Answers KE1: evaluates the blinded element and begins the key exchange. The same KE1 gives the
@@ -175,7 +187,12 @@ impl OpaqueServer {
         .map_err(|_| OpaqueError)?;
         let input = self.diffie_hellman(&builder.data().serialize())?;
         let started = builder.build(input).map_err(|_| OpaqueError)?;
-        let ke2 = started.message.serialize().as_slice().try_into().map_err(|_| OpaqueError)?;
+        let ke2 = started
+            .message
+            .serialize()
+            .as_slice()
+            .try_into()
+            .map_err(|_| OpaqueError)?;
         let state = LoginState::from_slice(&started.state.serialize()).ok_or(OpaqueError)?;
         Ok((ke2, state))
     }
@@ -193,14 +210,12 @@ impl OpaqueServer {
     ///
     /// # Errors
     /// [`OpaqueError`] if it does not prove the code.
-    pub fn login_finish(
-        &self,
-        state: &LoginState,
-        ke3: &[u8; 64],
-    ) -> Result<(), OpaqueError> {
+    pub fn login_finish(&self, state: &LoginState, ke3: &[u8; 64]) -> Result<(), OpaqueError> {
         let login = ServerLogin::<Suite>::deserialize(&state.0).map_err(|_| OpaqueError)?;
         let message = CredentialFinalization::deserialize(ke3).map_err(|_| OpaqueError)?;
-        login.finish(message, ServerLoginParameters::default()).map_err(|_| OpaqueError)?;
+        login
+            .finish(message, ServerLoginParameters::default())
+            .map_err(|_| OpaqueError)?;
         Ok(())
     }
 }
@@ -275,7 +290,13 @@ mod client {
                 .map_err(|_| OpaqueError)?;
             let request = started.message.serialize().into();
             let password = Zeroizing::new(password.to_vec());
-            Ok((Self { state: started.state, password }, request))
+            Ok((
+                Self {
+                    state: started.state,
+                    password,
+                },
+                request,
+            ))
         }
 
         /// Ends the registration: the upload and the export key. The server's public key must be the
@@ -297,13 +318,22 @@ mod client {
                 ClientRegistrationFinishParameters::new(identities.identifiers(), Some(&stretch));
             let finished = self
                 .state
-                .finish(&mut DrawOpaque(entropy), &self.password, response, parameters)
+                .finish(
+                    &mut DrawOpaque(entropy),
+                    &self.password,
+                    response,
+                    parameters,
+                )
                 .map_err(|_| OpaqueError)?;
             if finished.server_s_pk.serialize().as_slice() != server_key {
                 return Err(OpaqueError);
             }
-            let upload =
-                finished.message.serialize().as_slice().try_into().map_err(|_| OpaqueError)?;
+            let upload = finished
+                .message
+                .serialize()
+                .as_slice()
+                .try_into()
+                .map_err(|_| OpaqueError)?;
             Ok((upload, Zeroizing::new(finished.export_key.into())))
         }
     }
@@ -327,10 +357,21 @@ mod client {
             let mut rng = DrawOpaque(entropy);
             let started = opaque_ke::ClientLogin::<Suite>::start(&mut rng, password)
                 .map_err(|_| OpaqueError)?;
-            let ke1: [u8; 96] =
-                started.message.serialize().as_slice().try_into().map_err(|_| OpaqueError)?;
+            let ke1: [u8; 96] = started
+                .message
+                .serialize()
+                .as_slice()
+                .try_into()
+                .map_err(|_| OpaqueError)?;
             let password = Zeroizing::new(password.to_vec());
-            Ok((Self { state: started.state, password, ke1 }, ke1))
+            Ok((
+                Self {
+                    state: started.state,
+                    password,
+                    ke1,
+                },
+                ke1,
+            ))
         }
 
         /// KE1 again, for a retry.
@@ -360,12 +401,22 @@ mod client {
             let finished = self
                 .state
                 .clone()
-                .finish(&mut DrawOpaque(entropy), &self.password, response, parameters)
+                .finish(
+                    &mut DrawOpaque(entropy),
+                    &self.password,
+                    response,
+                    parameters,
+                )
                 .map_err(|_| OpaqueError)?;
             if finished.server_s_pk.serialize().as_slice() != server_key {
                 return Err(OpaqueError);
             }
-            let ke3 = finished.message.serialize().as_slice().try_into().map_err(|_| OpaqueError)?;
+            let ke3 = finished
+                .message
+                .serialize()
+                .as_slice()
+                .try_into()
+                .map_err(|_| OpaqueError)?;
             Ok((ke3, Zeroizing::new(finished.export_key.into())))
         }
     }

@@ -58,7 +58,13 @@ pub fn seal<E: Entropy + ?Sized>(
     let mut nonce = XNonce::default();
     nonce.copy_from_slice(&full[..24]);
     let ciphertext = XChaCha20Poly1305::new((&key.0).into())
-        .encrypt(&nonce, Payload { msg: plaintext, aad })
+        .encrypt(
+            &nonce,
+            Payload {
+                msg: plaintext,
+                aad,
+            },
+        )
         .expect("messages here are far below ChaCha20's limit of 256 GiB");
     let mut out = Vec::with_capacity(plaintext.len() + OVERHEAD);
     out.extend_from_slice(&nonce);
@@ -73,7 +79,13 @@ pub fn seal<E: Entropy + ?Sized>(
 pub fn open(key: &SealingKey, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let (nonce, ciphertext) = sealed.split_first_chunk::<24>().ok_or(SealError)?;
     XChaCha20Poly1305::new((&key.0).into())
-        .decrypt(&XNonce::from(*nonce), Payload { msg: ciphertext, aad })
+        .decrypt(
+            &XNonce::from(*nonce),
+            Payload {
+                msg: ciphertext,
+                aad,
+            },
+        )
         .map(Zeroizing::new)
         .map_err(|_| SealError)
 }

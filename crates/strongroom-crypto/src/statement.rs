@@ -139,7 +139,8 @@ fn verify_ed25519(
 ) -> Result<(), BadSignature> {
     let key = VerifyingKey::from_bytes(public).map_err(|_| BadSignature)?;
     let signature = ed25519_dalek::Signature::from_bytes(signature);
-    key.verify_strict(bytes, &signature).map_err(|_| BadSignature)
+    key.verify_strict(bytes, &signature)
+        .map_err(|_| BadSignature)
 }
 
 fn verify_es256(public: &[u8], bytes: &[u8], signature: &[u8; 64]) -> Result<(), BadSignature> {

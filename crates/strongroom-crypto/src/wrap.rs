@@ -81,7 +81,10 @@ impl core::error::Error for WrapError {}
 fn keys(export_key: &[u8; 64], aad: &[u8]) -> (SealingKey, Zeroizing<[u8; 32]>) {
     let context = crate::hash::sha256(&[aad]);
     let key = derive(export_key, "wrap key", &[&context]);
-    (SealingKey::from_bytes(*key), derive(export_key, "wrap commitment", &[&context]))
+    (
+        SealingKey::from_bytes(*key),
+        derive(export_key, "wrap commitment", &[&context]),
+    )
 }
 
 /// The AAD: ksf name, fleet and client identity, each behind its length.

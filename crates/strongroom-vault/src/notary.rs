@@ -22,8 +22,7 @@ use strongroom_wire::frame::HsmError;
 use strongroom_wire::limits::{CLOCK_SKEW_MS, PIPELINE_MAX};
 use strongroom_wire::manifest::Manifest;
 use strongroom_wire::{
-    CellId, Digest, Epoch, Incarnation, LogIndex, MemberId, PublicKey, Signature, UnixMs,
-    encode,
+    CellId, Digest, Epoch, Incarnation, LogIndex, MemberId, PublicKey, Signature, UnixMs, encode,
 };
 
 /// Root of the empty trie.

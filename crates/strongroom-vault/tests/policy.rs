@@ -423,18 +423,10 @@ fn the_largest_record_fits_its_class() {
 #[derive(Clone, Debug)]
 enum Step {
     Guess { retry_of: Option<usize> },
-    Finish {
-        of: usize,
-        right: bool,
-    },
+    Finish { of: usize, right: bool },
     Reset,
-    Delete {
-        proved: bool,
-    },
-    Replace {
-        proved: bool,
-        fresh_ticket: bool,
-    },
+    Delete { proved: bool },
+    Replace { proved: bool, fresh_ticket: bool },
     Wait(u64),
 }
 

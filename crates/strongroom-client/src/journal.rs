@@ -1,0 +1,103 @@
+//! What must survive a crash of the app: small values under names, replaced atomically.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Durable, atomic storage for a few small values. Values hold secrets: give it the device's own
+/// protected storage.
+pub trait Journal: Send + Sync {
+    /// The value put last.
+    ///
+    /// # Errors
+    /// The storage's own.
+    fn get(&self, name: &str) -> std::io::Result<Option<Vec<u8>>>;
+
+    /// Replaces a value; durable before it returns.
+    ///
+    /// # Errors
+    /// The storage's own; the old value then stands.
+    fn put(&self, name: &str, value: &[u8]) -> std::io::Result<()>;
+
+    /// Removes a value.
+    ///
+    /// # Errors
+    /// The storage's own.
+    fn remove(&self, name: &str) -> std::io::Result<()>;
+}
+
+/// A journal in memory: for tests, and for devices about to be wiped.
+#[derive(Default)]
+pub struct MemoryJournal(Mutex<BTreeMap<String, Vec<u8>>>);
+
+impl Journal for MemoryJournal {
+    fn get(&self, name: &str) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned())
+    }
+
+    fn put(&self, name: &str, value: &[u8]) -> std::io::Result<()> {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.insert(name.to_owned(), value.to_vec());
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> std::io::Result<()> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+        Ok(())
+    }
+}
+
+/// A journal in a directory of mode 0700: one file of mode 0600 for each value, replaced by rename.
+pub struct FileJournal(PathBuf);
+
+impl FileJournal {
+    /// Opens or makes the directory.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn open(dir: &Path) -> std::io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+        Ok(Self(dir.to_owned()))
+    }
+}
+
+impl Journal for FileJournal {
+    fn get(&self, name: &str) -> std::io::Result<Option<Vec<u8>>> {
+        match std::fs::read(self.0.join(name)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    fn put(&self, name: &str, value: &[u8]) -> std::io::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let temporary = self.0.join(format!("{name}.new"));
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&temporary)?;
+        file.write_all(value)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, self.0.join(name))?;
+        std::fs::File::open(&self.0)?.sync_all()
+    }
+
+    fn remove(&self, name: &str) -> std::io::Result<()> {
+        match std::fs::remove_file(self.0.join(name)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+}

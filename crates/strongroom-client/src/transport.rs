@@ -1,0 +1,159 @@
+//! HTTPS to a node: bounded, retried where a retry is free.
+
+use std::time::Duration;
+use strongroom_wire::limits::ENVELOPE_BYTES_MAX;
+
+/// What the network or the node said.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// No connection, or it broke.
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(String),
+    /// The node refused the request.
+    #[error("the server refused the request ({status}): {detail}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The node's words.
+        detail: String,
+    },
+    /// Busy for longer than this call waits.
+    #[error("the server is busy; nothing was spent, try again later")]
+    Busy,
+    /// The certificate or URL is no good.
+    #[error("the connection settings are wrong: {0}")]
+    Settings(String),
+}
+
+/// A connection to one URL.
+#[derive(Clone)]
+pub struct Http {
+    client: reqwest::Client,
+    base: String,
+}
+
+/// Answers are at most the largest size class and its seal.
+const ANSWER_BYTES_MAX: usize = ENVELOPE_BYTES_MAX;
+/// Tries of one request before the caller is told.
+const TRIES: u32 = 6;
+
+impl Http {
+    /// For a base URL such as `https://vault.example`. With `ca_pem` only certificates under that
+    /// authority are accepted; else those the system trusts.
+    ///
+    /// # Errors
+    /// [`TransportError::Settings`].
+    pub fn new(base: &str, ca_pem: Option<&[u8]>) -> Result<Self, TransportError> {
+        let settings = |e: reqwest::Error| TransportError::Settings(e.to_string());
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(Duration::from_secs(30))
+            .https_only(true);
+        if let Some(pem) = ca_pem {
+            let authority = reqwest::Certificate::from_pem(pem).map_err(settings)?;
+            builder = builder.tls_certs_only([authority]);
+        }
+        let client = builder.build().map_err(settings)?;
+        Ok(Self {
+            client,
+            base: base.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Fetches bytes, for the fleet bundle.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    pub async fn get(&self, path: &str) -> Result<Vec<u8>, TransportError> {
+        let url = format!("{}{path}", self.base);
+        self.retried(|| self.client.get(&url)).await
+    }
+
+    /// Posts a body.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    pub async fn post(
+        &self,
+        path: &str,
+        admission: Option<&str>,
+        body: &[u8],
+    ) -> Result<Vec<u8>, TransportError> {
+        let url = format!("{}{path}", self.base);
+        self.retried(|| {
+            let request = self
+                .client
+                .post(&url)
+                .header("content-type", "application/cbor");
+            let request = request.body(body.to_vec());
+            match admission {
+                Some(token) => request.bearer_auth(token),
+                None => request,
+            }
+        })
+        .await
+    }
+
+    /// Sends until answered. The very same bytes are sent again: the fleet answers a repeated request
+    /// as it did the first time.
+    async fn retried(
+        &self,
+        make: impl Fn() -> reqwest::RequestBuilder,
+    ) -> Result<Vec<u8>, TransportError> {
+        let mut wait = Duration::from_millis(100);
+        for attempt in 1..=TRIES {
+            let (error, asked) = match make().send().await {
+                Ok(response) if response.status().is_success() => return body(response).await,
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    if !matches!(status, 429 | 503) {
+                        return Err(refused(status, response).await);
+                    }
+                    let after = response.headers().get("retry-after");
+                    let seconds = after.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+                    (TransportError::Busy, seconds.map(Duration::from_secs))
+                }
+                Err(error) => (TransportError::Unreachable(described(&error)), None),
+            };
+            if attempt == TRIES {
+                return Err(error);
+            }
+            tokio::time::sleep(asked.unwrap_or(wait).min(Duration::from_secs(10))).await;
+            wait *= 2;
+        }
+        Err(TransportError::Busy)
+    }
+}
+
+async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, TransportError> {
+    let mut out = Vec::new();
+    let broken = |e: reqwest::Error| TransportError::Unreachable(described(&e));
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if out.len() + chunk.len() > ANSWER_BYTES_MAX.max(1 << 20) {
+            return Err(TransportError::Unreachable(
+                "the answer is too long".to_owned(),
+            ));
+        }
+        out.extend_from_slice(&chunk);
+    }
+    Ok(out)
+}
+
+async fn refused(status: u16, response: reqwest::Response) -> TransportError {
+    let text = body(response).await.unwrap_or_default();
+    let problem: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
+    let detail = problem.and_then(|p| Some(p.get("detail")?.as_str()?.to_owned()));
+    TransportError::Refused {
+        status,
+        detail: detail.unwrap_or_default(),
+    }
+}
+
+/// The innermost cause: what a person can act on.
+fn described(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

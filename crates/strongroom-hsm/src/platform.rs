@@ -1,0 +1,3 @@
+//! Platforms. One here: `software`.
+
+pub mod software;
