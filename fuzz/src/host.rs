@@ -1,5 +1,5 @@
-//! A host around one vault. It keeps what a host keeps and sends what a host sends; the fuzzer decides
-//! the order, what is left out, what is sent twice, and which bytes are changed on the way.
+//! A host around one vault. It keeps what a host keeps and sends what a host sends; the fuzzer
+//! decides the order, what is left out, what is sent twice, and which bytes are changed on the way.
 
 use crate::choices::Choices;
 use crate::phone::{ISSUER, ISSUER_SEED, Phone, Reached, Waiting};

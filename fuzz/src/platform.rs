@@ -1,5 +1,5 @@
-//! A platform in memory. It also watches the one thing that only it sees: that the anchor never names
-//! two entries for one place, and never goes back.
+//! A platform in memory. It also watches the one thing that only it sees: that the anchor never
+//! names two entries for one place, and never goes back.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

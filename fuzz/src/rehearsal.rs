@@ -1,5 +1,5 @@
-//! Before the fuzzer lies, the honest way must lead everywhere: else it would fuzz a locked door and
-//! report that nothing was found. The same scripts are good seeds.
+//! Before the fuzzer lies, the honest way must lead everywhere: else it would fuzz a locked door
+//! and report that nothing was found. The same scripts are good seeds.
 
 use crate::choices::Choices;
 use crate::host::Host;

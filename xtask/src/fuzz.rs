@@ -13,8 +13,8 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// What libFuzzer needs from the compiler: what `cargo fuzz` sets without sanitizers, and that short
-/// comparisons of bytes stay calls, which libFuzzer watches (else it has to guess `b"HEY!"`).
+/// What libFuzzer needs from the compiler: what `cargo fuzz` sets without sanitizers, and that
+/// short comparisons of bytes stay calls, which libFuzzer watches (else it has to guess `b"HEY!"`).
 const INSTRUMENTATION: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 \
     -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \

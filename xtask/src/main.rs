@@ -26,6 +26,7 @@ usage: cargo xtask COMMAND [OPTIONS]
               --only A,B   run these steps only      --list   print the steps
               --fuzz-seconds N (default 60)          --no-install
   tidy      house rules: sizes, names, links, forbidden words
+              --fix [FOLDER]   break long comment lines
   tcb       size and dependencies of the code inside the boundary
               --check   compare with docs/tcb.txt    --write  update it
   bare      build the inside crates for a target without an operating system

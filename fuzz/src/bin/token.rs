@@ -1,5 +1,5 @@
-//! Vault tokens: nothing panics, and a token that the strict reader accepts says the same to a lenient
-//! one, in canonical form, without what the profile forbids.
+//! Vault tokens: nothing panics, and a token that the strict reader accepts says the same to a
+//! lenient one, in canonical form, without what the profile forbids.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
-//! Proofs of the trie. Honest ones, in which the host changes bytes: whatever still verifies tells the
-//! truth, and what is done on it ends at the root that the host's own trie has. Then any bytes at all,
-//! under the root that they would have.
+//! Proofs of the trie. Honest ones, in which the host changes bytes: whatever still verifies tells
+//! the truth, and what is done on it ends at the root that the host's own trie has. Then any bytes
+//! at all, under the root that they would have.
 
 #![no_main]
 

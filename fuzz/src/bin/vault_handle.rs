@@ -1,7 +1,9 @@
-//! The vault behind its one function, under a host that mostly works and lies where the fuzzer says.
+//! The vault behind its one function, under a host that mostly works and lies where the fuzzer
+//! says.
 //!
-//! Watched: no panic; one history, never back (in the platform); host and HSM agree on every root; no
-//! answer to more guesses than the policy allows; after a restart the vault goes on from its anchor.
+//! Watched: no panic; one history, never back (in the platform); host and HSM agree on every root;
+//! no answer to more guesses than the policy allows; after a restart the vault goes on from its
+//! anchor.
 
 #![no_main]
 

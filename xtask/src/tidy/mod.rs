@@ -7,14 +7,14 @@ mod items;
 mod lexer;
 mod manifest;
 mod prose;
+mod rewrap;
 mod rust;
 
 use crate::Options;
 use crate::command::{command, output};
 use crate::steps::Outcome;
 use anyhow::{Result, bail};
-use items::Gate;
-use rust::GatedFiles;
+use rust::Gates;
 use std::fmt;
 
 /// What a rule has to say about a place.
@@ -44,6 +44,10 @@ impl fmt::Display for Finding {
 
 /// `cargo xtask tidy`.
 pub(crate) fn main(options: &mut Options) -> Result<()> {
+    if options.flag("--fix") {
+        let folder = options.positional().unwrap_or_default();
+        return crate::steps::alone("tidy", options, |_| mend(&folder));
+    }
     crate::steps::alone("tidy", options, |_| check())
 }
 
@@ -56,9 +60,9 @@ pub(crate) fn check() -> Result<Outcome> {
         .filter(|(path, _)| path.ends_with(".rs"))
         .map(|(path, text)| (path.as_str(), text.as_str()))
         .collect();
-    let test_files = GatedFiles::new(&sources, Gate::Test);
+    let gates = Gates::new(&sources);
     for (path, text) in &sources {
-        findings.extend(rust::Source::new(path, text, &test_files).check());
+        findings.extend(rust::Source::new(path, text, &gates).check());
     }
     findings.extend(dead_files(&sources));
     for (path, text) in texts
@@ -93,16 +97,29 @@ pub(crate) fn shipped_lines(folder: &str) -> Result<Vec<(String, usize)>> {
         .filter(|(path, _)| path.starts_with(folder) && path.ends_with(".rs"))
         .map(|(path, text)| (path.as_str(), text.as_str()))
         .collect();
-    let test_files = GatedFiles::new(&sources, Gate::Test);
-    let optional = GatedFiles::new(&sources, Gate::Feature);
-    let counted = sources
-        .iter()
-        .filter(|(path, _)| !optional.contain(path))
-        .map(|(path, text)| {
-            let source = rust::Source::new(path, text, &test_files);
-            ((*path).to_owned(), source.shipped_lines())
-        });
+    let gates = Gates::new(&sources);
+    let counted = sources.iter().map(|(path, text)| {
+        let source = rust::Source::new(path, text, &gates);
+        ((*path).to_owned(), source.shipped_lines())
+    });
     Ok(counted.filter(|(_, lines)| *lines > 0).collect())
+}
+
+/// Breaks the long comment lines of all sources below a folder.
+fn mend(folder: &str) -> Result<Outcome> {
+    let mut mended = 0;
+    for (path, text) in tracked_texts()? {
+        if !path.starts_with(folder) || !path.ends_with(".rs") {
+            continue;
+        }
+        let new = rewrap::rewrap(&text);
+        if new != text {
+            std::fs::write(&path, new)?;
+            println!("mended {path}");
+            mended += 1;
+        }
+    }
+    Ok(Outcome::Passed(format!("{mended} files mended")))
 }
 
 /// Files below a `src` folder that no `mod` declares are compiled by nobody.

@@ -6,7 +6,7 @@ use super::{Finding, Level};
 use crate::workspace::INSIDE;
 use std::collections::BTreeSet;
 
-const COLUMNS_MAX: usize = 100;
+pub(super) const COLUMNS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 800;
 const FILE_LINES_LONG: usize = 400;
@@ -39,20 +39,22 @@ pub(super) struct Source<'a> {
     masked: Masked,
     tests: Vec<(usize, usize)>,
     all_test: bool,
+    all_optional: bool,
 }
 
 impl<'a> Source<'a> {
-    /// `test_files` are those that some `#[cfg(test)] mod name;` declares.
-    pub(super) fn new(path: &'a str, text: &'a str, test_files: &GatedFiles) -> Self {
+    /// Reads one source; `gates` tell what its parents say about it.
+    pub(super) fn new(path: &'a str, text: &'a str, gates: &Gates) -> Self {
         let masked = Masked::new(text);
         let tests = gated_regions(&masked.code, Gate::Test);
-        let all_test = is_test_path(path) || test_files.contain(path);
+        let all_test = is_test_path(path) || gates.tests.contain(path);
         Self {
             path,
             text,
             masked,
             tests,
             all_test,
+            all_optional: gates.optional.contain(path),
         }
     }
 
@@ -76,7 +78,7 @@ impl<'a> Source<'a> {
 
     /// Lines of code that ship when no feature is on: no blanks, comments or tests.
     pub(super) fn shipped_lines(&self) -> usize {
-        if self.all_test {
+        if self.all_test || self.all_optional {
             return 0;
         }
         let optional = gated_regions(&self.masked.code, Gate::Feature);
@@ -191,21 +193,35 @@ impl<'a> Source<'a> {
 
     /// What only the crates inside the boundary must obey.
     fn inside(&self, findings: &mut Vec<Finding>) {
+        let code = &self.masked.code;
         if self.path.ends_with("/src/lib.rs") {
-            for attribute in ["#![no_std]", "#![forbid(unsafe_code)]"] {
-                if !self.masked.code.contains(attribute) {
-                    findings.push(self.error(0, format!("inside crates have {attribute}")));
-                }
+            // A feature may add the host's half, with `std`; the boundary never turns it on.
+            let no_std = code.contains("#![no_std]")
+                || code.lines().any(|line| {
+                    line.starts_with("#![cfg_attr(not(feature") && line.contains("no_std)]")
+                });
+            if !no_std {
+                findings.push(self.error(0, "inside crates have #![no_std]"));
+            }
+            if !code.contains("#![forbid(unsafe_code)]") {
+                findings.push(self.error(0, "inside crates have #![forbid(unsafe_code)]"));
             }
         }
-        let shipped = words(&self.masked.code).filter_map(|(at, word)| {
-            let line = line(&self.masked.code, at);
-            (!self.in_test(line)).then_some((line, word))
-        });
-        for (line, word) in shipped {
+        let optional = gated_regions(code, Gate::Feature);
+        for (at, word) in words(code) {
+            let line = line(code, at);
+            let for_hosts = self.all_optional
+                || optional
+                    .iter()
+                    .any(|(first, last)| (*first..=*last).contains(&line));
+            if self.in_test(line) {
+                continue;
+            }
             match word {
                 "unsafe" => findings.push(self.error(line, "no unsafe inside the boundary")),
-                "std" => findings.push(self.error(line, "no std inside the boundary")),
+                "std" if !for_hosts => {
+                    findings.push(self.error(line, "no std inside the boundary"));
+                }
                 _ => {}
             }
         }
@@ -218,16 +234,33 @@ fn is_test_path(path: &str) -> bool {
     parts.any(|part| ["tests", "benches", "examples", "fuzz", "tests.rs"].contains(&part))
 }
 
+/// Files that some parent compiles only now and then.
+#[derive(Default)]
+pub(super) struct Gates {
+    tests: GatedFiles,
+    optional: GatedFiles,
+}
+
+impl Gates {
+    /// Reads what all sources declare.
+    pub(super) fn new(sources: &[(&str, &str)]) -> Self {
+        Self {
+            tests: GatedFiles::new(sources, Gate::Test),
+            optional: GatedFiles::new(sources, Gate::Feature),
+        }
+    }
+}
+
 /// Files of modules that are declared behind a gate, and of the modules below them.
 #[derive(Default)]
-pub(super) struct GatedFiles {
+struct GatedFiles {
     /// Paths without the ending: `a/b` stands for `a/b.rs` and everything in `a/b/`.
     modules: BTreeSet<String>,
 }
 
 impl GatedFiles {
     /// Collects them from all sources.
-    pub(super) fn new(sources: &[(&str, &str)], gate: Gate) -> Self {
+    fn new(sources: &[(&str, &str)], gate: Gate) -> Self {
         let mut modules = BTreeSet::new();
         for (path, text) in sources {
             let Some((folder, name)) = path.rsplit_once('/') else {
@@ -244,7 +277,7 @@ impl GatedFiles {
     }
 
     /// Whether this file is one of them.
-    pub(super) fn contain(&self, path: &str) -> bool {
+    fn contain(&self, path: &str) -> bool {
         self.modules.iter().any(|module| {
             path.strip_prefix(module.as_str())
                 .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))

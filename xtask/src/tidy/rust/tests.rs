@@ -1,6 +1,6 @@
 //! Every rule refuses what it is there for, and lets its neighbour pass.
 
-use super::{GatedFiles, Source, declared_modules, too_long};
+use super::{GatedFiles, Gates, Source, declared_modules, too_long};
 use crate::tidy::Level;
 use crate::tidy::items::{Function, Gate};
 
@@ -8,7 +8,7 @@ const OUTSIDE: &str = "crates/strongroom-node/src/serve.rs";
 const INSIDE: &str = "crates/strongroom-vault/src/policy.rs";
 
 fn errors(path: &str, text: &str) -> Vec<String> {
-    let findings = Source::new(path, text, &GatedFiles::default()).check();
+    let findings = Source::new(path, text, &Gates::default()).check();
     let errors = findings
         .into_iter()
         .filter(|finding| finding.level == Level::Error);
@@ -32,7 +32,7 @@ fn long_lines_are_refused_unless_they_hold_an_address() {
 #[test]
 fn long_files_are_noted_and_very_long_ones_refused() {
     let long = "fn a() {}\n".repeat(401);
-    let findings = Source::new(OUTSIDE, &long, &GatedFiles::default()).check();
+    let findings = Source::new(OUTSIDE, &long, &Gates::default()).check();
     assert!(findings.iter().any(|finding| finding.level == Level::Note));
     assert!(!refused(OUTSIDE, &long));
     assert!(refused(OUTSIDE, &"fn a() {}\n".repeat(801)));
@@ -130,10 +130,31 @@ fn inside_crates_declare_themselves() {
 }
 
 #[test]
+fn the_hosts_half_behind_a_feature_may_use_std() {
+    let path = "crates/strongroom-tree/src/lib.rs";
+    let root = "#![cfg_attr(not(feature = \"prover\"), no_std)]\n#![forbid(unsafe_code)]\n\
+                #[cfg(feature = \"prover\")]\npub mod prover;\n";
+    assert!(!refused(path, root));
+    let gates = Gates::new(&[(path, root)]);
+    let errors = |path, text| Source::new(path, text, &gates).check().len();
+    assert_eq!(
+        errors(
+            "crates/strongroom-tree/src/prover/page.rs",
+            "use std::io;\n"
+        ),
+        0
+    );
+    assert_eq!(
+        errors("crates/strongroom-tree/src/proof.rs", "use std::io;\n"),
+        1
+    );
+}
+
+#[test]
 fn shipped_lines_leave_out_blanks_comments_and_tests() {
     let text = "//! Docs.\n\nfn a() {\n    // why\n    b();\n}\n#[cfg(test)]\nmod tests {\n}\n";
     assert_eq!(
-        Source::new(OUTSIDE, text, &GatedFiles::default()).shipped_lines(),
+        Source::new(OUTSIDE, text, &Gates::default()).shipped_lines(),
         3
     );
 }
@@ -141,7 +162,7 @@ fn shipped_lines_leave_out_blanks_comments_and_tests() {
 #[test]
 fn what_a_feature_turns_on_is_not_counted() {
     let text = "fn a() {}\n#[cfg(feature = \"prover\")]\nfn b() {}\n";
-    let source = Source::new(OUTSIDE, text, &GatedFiles::default());
+    let source = Source::new(OUTSIDE, text, &Gates::default());
     assert_eq!(source.shipped_lines(), 1);
 }
 
