@@ -1,0 +1,106 @@
+//! The genesis of a development fleet: one member, class `none` (DESIGN §9; the ceremony of real fleets
+//! comes with their platforms).
+//!
+//! Safe to stop anywhere and to start again: the HSM repeats its draft, and the genesis entry follows
+//! from the manifest alone.
+
+use crate::engine::EngineError;
+use crate::link::{self, HsmCommand, LinkError};
+use crate::store::{Store, StoreError};
+use std::path::Path;
+use strongroom_crypto::statement::{self, Label, SigningKey};
+use strongroom_wire::frame::{FRAME_VERSION, Phase, Request, Response};
+use strongroom_wire::manifest::{Bundle, FleetKey, Manifest, Member, Policy};
+use strongroom_wire::{Digest, KeyId, MemberId, PublicKey, Signature, encode};
+
+/// The only member's slot.
+pub const ONLY_MEMBER: MemberId = MemberId(1);
+
+/// Who vouches for a development fleet.
+pub struct Founders {
+    /// Creates tenants.
+    pub admin: PublicKey,
+    /// Signs the manifest.
+    pub operator: SigningKey,
+}
+
+/// Begins a fleet of one in an empty store, or finds the one that is there.
+///
+/// # Errors
+/// [`EngineError`].
+pub async fn found(
+    store_dir: &Path,
+    hsm: &HsmCommand,
+    hsm_dir: &Path,
+    founders: &Founders,
+    policy: Policy,
+) -> Result<Bundle, EngineError> {
+    let store = Store::open(store_dir)?;
+    if let Some(bytes) = store.bundle()? {
+        return strongroom_wire::decode(&bytes)
+            .map_err(|_| StoreError::Corrupt("the fleet bundle").into());
+    }
+    let (link, mut child) = link::start(hsm, hsm_dir).map_err(EngineError::Start)?;
+    let Response::Welcome(welcome) = link
+        .call(&Request::Hello {
+            version: FRAME_VERSION,
+        })
+        .await?
+    else {
+        return Err(LinkError::Unexpected.into());
+    };
+    if !matches!(welcome.phase, Phase::Blank | Phase::Drafted) {
+        return Err(EngineError::NotMember);
+    }
+    let Response::Drafted(drafted) = link.call(&Request::Draft).await? else {
+        return Err(LinkError::Unexpected.into());
+    };
+    let public = drafted.hpke.try_into().map_err(|_| LinkError::Unexpected)?;
+    let manifest = Manifest {
+        version: 1,
+        fleet: None,
+        epoch: 0,
+        previous: None,
+        keys: vec![FleetKey {
+            id: KeyId(1),
+            public,
+        }],
+        opaque: drafted.opaque,
+        members: vec![Member {
+            id: ONLY_MEMBER,
+            identity: drafted.identity,
+            platform: welcome.platform,
+            class: welcome.class,
+            measurement: Digest([0; 32]),
+            site: "local".to_owned(),
+        }],
+        rollback_tolerance: 0,
+        policy,
+        cells: 1,
+        resurrections_max: 0,
+        admin: founders.admin,
+        operator: PublicKey(founders.operator.public()),
+        officers: Vec::new(),
+        officers_threshold: 0,
+        auditors: Vec::new(),
+        auditors_threshold: 0,
+        not_after: None,
+    };
+    let manifest = encode(&manifest);
+    let operator = Signature(statement::sign(
+        &founders.operator,
+        Label::Manifest,
+        &manifest,
+    ));
+    let begin = Request::Genesis {
+        manifest: manifest.clone(),
+    };
+    let Response::Standing { header, state } = link.call(&begin).await? else {
+        return Err(LinkError::Unexpected.into());
+    };
+    let bundle = Bundle { manifest, operator };
+    store.found(&encode(&bundle), &header, &state)?;
+    drop(link);
+    let _ = child.kill().await;
+    Ok(bundle)
+}
