@@ -1,12 +1,12 @@
 //! Recovery codes: 30 letters in six groups, 24 random ones and 6 that check them (DESIGN §12).
 //!
-//! Alphabet: the 32 letters `0-9 A-Z` without I, L, O and U. Typed look-alikes are mapped: `I` and `L`
-//! to `1`, `O` to `0`, `U` to `V`; case, spaces and dashes do not count.
+//! Alphabet: the 32 letters `0-9 A-Z` without I, L, O and U. Typed look-alikes are mapped: `I` and
+//! `L` to `1`, `O` to `0`, `U` to `V`; case, spaces and dashes do not count.
 //!
 //! 24 random letters are 120 bits. The 6 check letters are a Reed–Solomon code over GF(32)
 //! (x⁵ + x² + 1), shortened from (31, 25), of distance 7: one or two wrong letters are corrected,
-//! three are offered as a suggestion to confirm, four are always noticed. (30, 24) is as long as this
-//! field allows with 6 check letters and one to spare.
+//! three are offered as a suggestion to confirm, four are always noticed. (30, 24) is as long as
+//! this field allows with 6 check letters and one to spare.
 //!
 //! What OPAQUE gets is the 30 canonical letters, without dashes.
 

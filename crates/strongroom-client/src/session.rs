@@ -1,7 +1,7 @@
 //! The protocol without IO (DESIGN §4): what to send, and what an answer means.
 //!
-//! A session makes an envelope as often as it must be sent; each is fresh, with the same attempt or op
-//! id and the same KE1, so a lost answer costs nothing.
+//! A session makes an envelope as often as it must be sent; each is fresh, with the same attempt or
+//! op id and the same KE1, so a lost answer costs nothing.
 
 use crate::roots::Fleet;
 use crate::tokens::Tokens;

@@ -94,8 +94,8 @@ impl Http {
         .await
     }
 
-    /// Sends until answered. The very same bytes are sent again: the fleet answers a repeated request
-    /// as it did the first time.
+    /// Sends until answered. The very same bytes are sent again: the fleet answers a repeated
+    /// request as it did the first time.
     async fn retried(
         &self,
         make: impl Fn() -> reqwest::RequestBuilder,

@@ -1,5 +1,5 @@
-//! Secrets that people choose: refused if they are weak (DESIGN §12; FIELD: ten guesses open 6–13 % of
-//! chosen PINs).
+//! Secrets that people choose: refused if they are weak (DESIGN §12; FIELD: ten guesses open 6–13 %
+//! of chosen PINs).
 
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::{Zeroize, ZeroizeOnDrop};

@@ -1,10 +1,10 @@
 //! The channel to the fleet: HPKE base mode (RFC 9180) with X-Wing (KEM 0x647a, ML-KEM-768 and
 //! X25519), HKDF-SHA-256 and ChaCha20-Poly1305, and answers as RFC 9458 §4.4 seals them.
 //!
-//! An answer's key and nonce come from the context's exported secret, the encapsulation, and a fresh
-//! response nonce of 32 bytes. The same request may be answered many times, by several members, with
-//! different plaintexts, so the response nonce is random *and* hedged with the secret and the
-//! plaintext's hash (REVIEW C10): equal nonces then mean equal answers.
+//! An answer's key and nonce come from the context's exported secret, the encapsulation, and a
+//! fresh response nonce of 32 bytes. The same request may be answered many times, by several
+//! members, with different plaintexts, so the response nonce is random *and* hedged with the secret
+//! and the plaintext's hash (REVIEW C10): equal nonces then mean equal answers.
 
 use crate::hash::sha256;
 use crate::kdf::prf;

@@ -1,11 +1,11 @@
 //! Labelled derivations: every key of a fleet is a child of its secret (HKDF-SHA-256, RFC 5869).
 //!
-//! `child = HKDF-Expand(PRK = HKDF-Extract("strongroom/v1", secret), info, 32)`, where `info` is the
-//! label behind its length and then each context part behind its length (2 bytes, big endian). The
-//! labels stand in the functions that use them.
+//! `child = HKDF-Expand(PRK = HKDF-Extract("strongroom/v1", secret), info, 32)`, where `info` is
+//! the label behind its length and then each context part behind its length (2 bytes, big endian).
+//! The labels stand in the functions that use them.
 //!
-//! HPKE and OPAQUE keys do not depend on the fleet id: the id is the digest of the manifest that shows
-//! their public halves.
+//! HPKE and OPAQUE keys do not depend on the fleet id: the id is the digest of the manifest that
+//! shows their public halves.
 
 use crate::seal::SealingKey;
 use hkdf::Hkdf;
@@ -64,8 +64,8 @@ impl FleetSecret {
         self.child("opaque", &[])
     }
 
-    /// Seals records of that key epoch. Not bound to the incarnation: a resurrected fleet must still
-    /// open them (the AAD carries the incarnation each was sealed in).
+    /// Seals records of that key epoch. Not bound to the incarnation: a resurrected fleet must
+    /// still open them (the AAD carries the incarnation each was sealed in).
     pub fn record_key(&self, fleet: &[u8; 32], key_epoch: u32) -> SealingKey {
         SealingKey::from_bytes(*self.child("record", &[fleet, &key_epoch.to_be_bytes()]))
     }

@@ -1,8 +1,8 @@
 //! The named key-stretching parameter sets: Argon2id (RFC 9106) on the client.
 //!
 //! A short table of names, not free numbers: its smallest entry is the floor and its largest the
-//! ceiling, so a host can neither weaken a code nor exhaust a phone's memory. The name is in the AAD of
-//! the wrapped secret.
+//! ceiling, so a host can neither weaken a code nor exhaust a phone's memory. The name is in the
+//! AAD of the wrapped secret.
 
 /// A named parameter set. All have one lane and an output of 64 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

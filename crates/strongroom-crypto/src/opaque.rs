@@ -1,11 +1,12 @@
 //! OPAQUE (RFC 9807): ristretto255-SHA512 OPRF, 3DH, SHA-512, Argon2id.
 //!
-//! A fixed-size surface over opaque-ke, which accepts trailing bytes in every message: the array types
-//! here make that impossible. Each record has an OPRF seed of its own, given as key material
-//! (`DeriveKeyPair(seed, "OPAQUE-DeriveKeyPair")`), so a destroyed record's OPRF key is gone with it.
+//! A fixed-size surface over opaque-ke, which accepts trailing bytes in every message: the array
+//! types here make that impossible. Each record has an OPRF seed of its own, given as key material
+//! (`DeriveKeyPair(seed, "OPAQUE-DeriveKeyPair")`), so a destroyed record's OPRF key is gone with
+//! it.
 //!
-//! An identity or non-canonical element is refused at registration and at recovery, on both sides; the
-//! client refuses a reflected element.
+//! An identity or non-canonical element is refused at registration and at recovery, on both sides;
+//! the client refuses a reflected element.
 
 use crate::random::{DrawOpaque, Entropy};
 use curve25519_dalek::ristretto::CompressedRistretto;
@@ -160,8 +161,8 @@ impl OpaqueServer {
             .map_err(|_| OpaqueError)
     }
 
-    /// Answers KE1: evaluates the blinded element and begins the key exchange. The same KE1 gives the
-    /// same evaluated element with fresh key exchange: no new guess.
+    /// Answers KE1: evaluates the blinded element and begins the key exchange. The same KE1 gives
+    /// the same evaluated element with fresh key exchange: no new guess.
     ///
     /// # Errors
     /// [`OpaqueError`] if KE1 or the record is invalid.
@@ -299,8 +300,8 @@ mod client {
             ))
         }
 
-        /// Ends the registration: the upload and the export key. The server's public key must be the
-        /// one that the manifest shows.
+        /// Ends the registration: the upload and the export key. The server's public key must be
+        /// the one that the manifest shows.
         ///
         /// # Errors
         /// [`OpaqueError`] for an invalid or reflected element, or another server key.

@@ -1,7 +1,7 @@
 //! Where randomness comes from: the platform, through one trait.
 //!
-//! A machine snapshot repeats randomness. So nothing relies on it alone where a repeated value under
-//! a shared key would leak: see the hedged nonces in [`crate::seal`] and [`crate::channel`].
+//! A machine snapshot repeats randomness. So nothing relies on it alone where a repeated value
+//! under a shared key would leak: see the hedged nonces in [`crate::seal`] and [`crate::channel`].
 
 use core::convert::Infallible;
 

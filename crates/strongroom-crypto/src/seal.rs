@@ -1,9 +1,9 @@
 //! Sealing under shared keys: XChaCha20-Poly1305 with random, hedged 24-byte nonces.
 //!
 //! Several HSMs share these keys and speculate on forks, so no index or counter is ever a nonce
-//! (REVIEW C10). A machine snapshot repeats randomness, so the nonce also depends on the key and the
-//! plaintext: `nonce = HMAC-SHA-256(key, "strongroom/v1 nonce" ‖ random(32) ‖ SHA-256(aad ‖ …))[..24]`.
-//! Equal nonces then mean equal plaintexts.
+//! (REVIEW C10). A machine snapshot repeats randomness, so the nonce also depends on the key and
+//! the plaintext: `nonce = HMAC-SHA-256(key, "strongroom/v1 nonce" ‖ random(32) ‖ SHA-256(aad ‖
+//! …))[..24]`. Equal nonces then mean equal plaintexts.
 //!
 //! Sealed form: nonce (24) ‖ ciphertext ‖ tag (16).
 

@@ -111,8 +111,8 @@ pub enum JwsAlg {
     Es256,
 }
 
-/// Verifies a JWS signature of 64 bytes over its signing input. ES256 accepts both halves of `s`: RFC
-/// 7518 does not ask for the low one, and a malleable token names the same claims.
+/// Verifies a JWS signature of 64 bytes over its signing input. ES256 accepts both halves of `s`:
+/// RFC 7518 does not ask for the low one, and a malleable token names the same claims.
 ///
 /// # Errors
 /// [`BadSignature`], also for a key or signature of another length.

@@ -2,8 +2,8 @@
 //! key with a key-committing AEAD; and the children of root. Client side only.
 //!
 //! Construction (HKDF key commitment over XChaCha20-Poly1305): from the export key and the AAD's
-//! digest, HKDF-SHA-256 expands `key` (32) and `commitment` (32). Wrapped = commitment ‖ nonce (24) ‖
-//! ciphertext ‖ tag (16). A wrapped secret opens under one key only: the commitment, compared in
+//! digest, HKDF-SHA-256 expands `key` (32) and `commitment` (32). Wrapped = commitment ‖ nonce (24)
+//! ‖ ciphertext ‖ tag (16). A wrapped secret opens under one key only: the commitment, compared in
 //! constant time, binds it (a collision would be one of HKDF-SHA-256).
 //!
 //! Plaintext: 4 bytes of length ‖ root (32) ‖ payload, padded to 136 bytes (payload ≤ 64) or 1,064

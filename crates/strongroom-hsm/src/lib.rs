@@ -1,9 +1,9 @@
-//! The HSM image: a [`Platform`](strongroom_vault::Platform), a framed serve loop and worker threads
-//! around `strongroom-vault` (DESIGN §3, §8).
+//! The HSM image: a [`Platform`](strongroom_vault::Platform), a framed serve loop and worker
+//! threads around `strongroom-vault` (DESIGN §3, §8).
 //!
 //! The process has one socket, to its host, and one directory. It opens no network and runs nothing
-//! ([`sandbox`]). On the `software` platform its class is `none`: whoever is root on the machine reads
-//! its memory. It is for development, and keeps the same boundary as the real ones.
+//! ([`sandbox`]). On the `software` platform its class is `none`: whoever is root on the machine
+//! reads its memory. It is for development, and keeps the same boundary as the real ones.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! A synchronous link to an HSM process: for tools and tests. The node has its own, asynchronous one.
+//! A synchronous link to an HSM process: for tools and tests. The node has its own, asynchronous
+//! one.
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;

@@ -15,8 +15,8 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Gives up everything that serving frames does not need. Call it before threads start: they inherit
-/// it.
+/// Gives up everything that serving frames does not need. Call it before threads start: they
+/// inherit it.
 ///
 /// # Errors
 /// What could not be given up, in words.

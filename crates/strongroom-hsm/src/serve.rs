@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Queues are bounded: a host that sends faster than it is served is not read. A malformed message
-//! inside a whole frame is answered by name; a broken frame ends the process, since nothing after it
-//! can be trusted to begin where it says. A panic anywhere stops the process: half a step is worse than
-//! none.
+//! inside a whole frame is answered by name; a broken frame ends the process, since nothing after
+//! it can be trusted to begin where it says. A panic anywhere stops the process: half a step is
+//! worse than none.
 
 use std::io::{BufReader, ErrorKind, Read, Write as _};
 use std::os::fd::AsFd as _;

@@ -1,8 +1,8 @@
 //! Admission: who may put a request before the HSM at all (DESIGN §4, §11).
 //!
 //! The admission token keeps strangers from the HSM's time; it protects no secret. The vault token
-//! inside the envelope is verified by the HSM. Unknown tenants, unknown keys and exhausted rates are
-//! refused: nothing here fails open.
+//! inside the envelope is verified by the HSM. Unknown tenants, unknown keys and exhausted rates
+//! are refused: nothing here fails open.
 
 use crate::store::{Store, StoreError};
 use base64::Engine as _;

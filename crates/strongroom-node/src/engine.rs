@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A lone operation does not wait: a batch is whatever came while the one before was committed. The
-//! task owns the trie; handlers own nothing that decides. What the host gets wrong here costs liveness
-//! only: the HSM refuses it by name, and the engine starts over from what is durable.
+//! task owns the trie; handlers own nothing that decides. What the host gets wrong here costs
+//! liveness only: the HSM refuses it by name, and the engine starts over from what is durable.
 
 use crate::link::{self, HsmCommand, Link, LinkError};
 use crate::store::{Store, StoreError};

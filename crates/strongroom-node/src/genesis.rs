@@ -1,8 +1,8 @@
-//! The genesis of a development fleet: one member, class `none` (DESIGN §9; the ceremony of real fleets
-//! comes with their platforms).
+//! The genesis of a development fleet: one member, class `none` (DESIGN §9; the ceremony of real
+//! fleets comes with their platforms).
 //!
-//! Safe to stop anywhere and to start again: the HSM repeats its draft, and the genesis entry follows
-//! from the manifest alone.
+//! Safe to stop anywhere and to start again: the HSM repeats its draft, and the genesis entry
+//! follows from the manifest alone.
 
 use crate::engine::EngineError;
 use crate::link::{self, HsmCommand, LinkError};

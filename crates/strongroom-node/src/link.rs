@@ -1,7 +1,7 @@
 //! The link to the HSM process: frames over a socket pair, many in flight.
 //!
-//! The process is a child of this one; its standard input is its end of the socket. When it dies every
-//! call fails, and the engine starts it again.
+//! The process is a child of this one; its standard input is its end of the socket. When it dies
+//! every call fails, and the engine starts it again.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;

@@ -1,8 +1,9 @@
-//! What the host keeps: sealed leaves, trie pages, the log, and where it stands (`docs/storage.md`).
+//! What the host keeps: sealed leaves, trie pages, the log, and where it stands
+//! (`docs/storage.md`).
 //!
-//! One database with one journal. A commit cycle is one sync: the writes of entries already released go
-//! into the journal before the next entry, unsynced, and become durable with it. The log replays what a
-//! crash takes: an entry leaves the log in the same batch that applies it.
+//! One database with one journal. A commit cycle is one sync: the writes of entries already
+//! released go into the journal before the next entry, unsynced, and become durable with it. The
+//! log replays what a crash takes: an entry leaves the log in the same batch that applies it.
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::path::Path;
@@ -143,8 +144,8 @@ impl Store {
         Ok(batch.commit()?)
     }
 
-    /// The logged entries after `from`, in order and linked, up to the HSM's tip; those above it are
-    /// void and removed.
+    /// The logged entries after `from`, in order and linked, up to the HSM's tip; those above it
+    /// are void and removed.
     ///
     /// # Errors
     /// [`StoreError::Behind`] if the tip is not among them; [`StoreError::Corrupt`].

@@ -9,12 +9,12 @@
 //! | inner | `H(0x01 ‖ left ‖ right)` |
 //! | empty | 32 zero bytes |
 //!
-//! The HSM keeps the root only. A [`PartialTrie`] comes from a proof that the host made and is built
-//! by verification alone: whoever has one has a part of the trie under that root. The host chooses the
-//! proof's bytes; it cannot make a key look absent or another value look present.
+//! The HSM keeps the root only. A [`PartialTrie`] comes from a proof that the host made and is
+//! built by verification alone: whoever has one has a part of the trie under that root. The host
+//! chooses the proof's bytes; it cannot make a key look absent or another value look present.
 //!
-//! Invariants of the canonical shape: no inner node has two empty children, or one empty and one leaf.
-//! Leaves stand on the path that their key spells.
+//! Invariants of the canonical shape: no inner node has two empty children, or one empty and one
+//! leaf. Leaves stand on the path that their key spells.
 #![cfg_attr(not(feature = "prover"), no_std)]
 #![forbid(unsafe_code)]
 extern crate alloc;

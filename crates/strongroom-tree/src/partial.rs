@@ -17,8 +17,8 @@ impl PartialTrie {
     /// Checks a proof against the root.
     ///
     /// # Errors
-    /// [`ProofError`]: the rule that the proof breaks; [`ProofError::WrongRoot`] if it is of another
-    /// trie.
+    /// [`ProofError`]: the rule that the proof breaks; [`ProofError::WrongRoot`] if it is of
+    /// another trie.
     pub fn verify(root: &Hash, proof: &[u8]) -> Result<Self, ProofError> {
         let arena = proof::decode(proof)?;
         let index = arena.len().checked_sub(1).ok_or(ProofError::Truncated)?;
@@ -72,8 +72,8 @@ impl PartialTrie {
     /// Removes a key; no-op if the trie has none. A sibling leaf moves up to its shortest prefix.
     ///
     /// # Errors
-    /// [`ProofError::NotCovered`]; [`ProofError::SiblingHidden`] if the proof does not show whether the
-    /// sibling is a leaf. Nothing is changed then.
+    /// [`ProofError::NotCovered`]; [`ProofError::SiblingHidden`] if the proof does not show whether
+    /// the sibling is a leaf. Nothing is changed then.
     pub fn remove(&mut self, key: &Key) -> Result<(), ProofError> {
         if self.get(key)?.is_none() {
             return Ok(());

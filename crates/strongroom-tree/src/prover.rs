@@ -2,12 +2,12 @@
 //! code: what it gets wrong, the HSM refuses.
 //!
 //! A page holds four levels: the nodes at depths d+1 … d+4 under one node at depth d, where d is a
-//! multiple of 4. Of them it stores leaves, and inner hashes at its lowest level; the rest is hashed
-//! again on load. At 10 million records an update rewrites 6 pages of at most 535 bytes, the upper ones
-//! shared by a batch; upper pages stay in a bounded cache.
+//! multiple of 4. Of them it stores leaves, and inner hashes at its lowest level; the rest is
+//! hashed again on load. At 10 million records an update rewrites 6 pages of at most 535 bytes, the
+//! upper ones shared by a batch; upper pages stay in a bounded cache.
 //!
-//! Speculation: each [`Trie::apply`] makes an overlay. [`Trie::commit_oldest`] gives its pages for the
-//! caller to store; [`Trie::drop_speculation`] forgets all of them.
+//! Speculation: each [`Trie::apply`] makes an overlay. [`Trie::commit_oldest`] gives its pages for
+//! the caller to store; [`Trie::drop_speculation`] forgets all of them.
 
 mod page;
 

@@ -288,5 +288,8 @@ fn the_root_of_three_known_leaves_is_golden() {
     );
     assert_eq!(root, inner_hash(&l, &leaf_hash(&[0xff; 32], &[3; 32])));
     let hex: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, "2e5ebc662c84d52350d5a2fc98b9b2572d95e66d312c208e0c5aac48aec9797c");
+    assert_eq!(
+        hex,
+        "2e5ebc662c84d52350d5a2fc98b9b2572d95e66d312c208e0c5aac48aec9797c"
+    );
 }

@@ -96,8 +96,8 @@ impl Desk {
     }
 }
 
-/// Exclusive access to the desk, for as long as one closure runs: a `RefCell` on one thread, a mutex
-/// in the image. No cryptography happens under it.
+/// Exclusive access to the desk, for as long as one closure runs: a `RefCell` on one thread, a
+/// mutex in the image. No cryptography happens under it.
 pub trait Table {
     /// Runs `f` on the desk.
     fn with<R>(&self, f: impl FnOnce(&mut Desk) -> R) -> R;

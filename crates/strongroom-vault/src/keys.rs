@@ -1,8 +1,9 @@
-//! The fleet's keys, as one member holds them in RAM: every one a labelled child of the fleet secret.
+//! The fleet's keys, as one member holds them in RAM: every one a labelled child of the fleet
+//! secret.
 //!
-//! Sealed objects are bound to fleet, cell, incarnation, key epoch, type, name and generation by their
-//! AAD (DESIGN §4, nonces), so that no leaf or ticket can stand in for another. Nonces are random and
-//! hedged (`strongroom_crypto::seal`): members share these keys and speculate on forks.
+//! Sealed objects are bound to fleet, cell, incarnation, key epoch, type, name and generation by
+//! their AAD (DESIGN §4, nonces), so that no leaf or ticket can stand in for another. Nonces are
+//! random and hedged (`strongroom_crypto::seal`): members share these keys and speculate on forks.
 
 use crate::record::{Material, Record};
 use crate::ticket::{Purpose, Ticket, TicketKind};

@@ -1,11 +1,11 @@
 //! The state machine inside the HSM boundary: records, attempt policy, notary chain.
 //!
-//! One seam, [`Vault::handle`]: one request of the host at a time, a whole response before the next.
-//! Work that needs no decision is [`Preparer`]'s, on any thread. Spec: DESIGN §3 to §7,
+//! One seam, [`Vault::handle`]: one request of the host at a time, a whole response before the
+//! next. Work that needs no decision is [`Preparer`]'s, on any thread. Spec: DESIGN §3 to §7,
 //! `docs/protocol.md`.
 //!
-//! Trusted for: P1 (guess bound), P5 (a lost answer costs nothing), P6 (no silent replacement), P7 (the
-//! user can see). Everything it is given comes from a host that lies.
+//! Trusted for: P1 (guess bound), P5 (a lost answer costs nothing), P6 (no silent replacement), P7
+//! (the user can see). Everything it is given comes from a host that lies.
 //!
 //! No IO, clock, randomness or threads but through [`Platform`].
 #![no_std]

@@ -9,8 +9,8 @@
 //! The host chooses what to show, when, and how often. It cannot make two statements for one place
 //! in one epoch, move the tip back, or pass off a header that no HSM made.
 //!
-//! Not here yet: adopting another branch, changes of members. One member never needs them; the formats
-//! carry what they need.
+//! Not here yet: adopting another branch, changes of members. One member never needs them; the
+//! formats carry what they need.
 
 use crate::platform::{Platform, PlatformFault};
 use alloc::vec::Vec;
@@ -161,8 +161,8 @@ impl Notary {
     /// Checks a quorum's promises to this member; gives the tip to build on.
     ///
     /// # Errors
-    /// [`HsmError::PromisesInvalid`]; [`HsmError::EpochStale`] if this member promised a later epoch;
-    /// [`HsmError::Gap`] if another member's tip is newer: it must come here first.
+    /// [`HsmError::PromisesInvalid`]; [`HsmError::EpochStale`] if this member promised a later
+    /// epoch; [`HsmError::Gap`] if another member's tip is newer: it must come here first.
     pub fn lead(
         &self,
         manifest: &Manifest,
@@ -366,8 +366,8 @@ fn signed_by(
     statement::verify(&key, label, bytes, &signature.0).is_ok()
 }
 
-/// Whether these are Q or more, all distinct. One name twice is refused, not counted once: an honest
-/// host has no reason to send it.
+/// Whether these are Q or more, all distinct. One name twice is refused, not counted once: an
+/// honest host has no reason to send it.
 fn is_quorum(manifest: &Manifest, mut members: Vec<MemberId>) -> bool {
     let sent = members.len();
     members.sort_unstable();

@@ -1,7 +1,7 @@
 //! The attempt policy: every decision about a record, as pure functions (DESIGN §5).
 //!
-//! Nothing here opens, proves or seals; callers bring a *proved* record, the fleet's time, and facts
-//! already established by cryptography (`owner_proved`, `ke3_right`).
+//! Nothing here opens, proves or seals; callers bring a *proved* record, the fleet's time, and
+//! facts already established by cryptography (`owner_proved`, `ke3_right`).
 //!
 //! Invariants:
 //! 1. Spend first: a guess is taken when its KE2 is about to be answered, never given back but by

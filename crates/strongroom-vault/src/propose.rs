@@ -1,12 +1,12 @@
 //! Propose: decide a batch on proved leaves, in order (DESIGN §6, §7).
 //!
 //! The batch's proof is checked against the speculative root before anything is decided. Each
-//! operation is decided on the newest state of its record: what an earlier operation of the batch left,
-//! else the proved leaf. What the host gave in `Evaluate` is used only where its digest is the proved
-//! one, and a KE2 only where it was computed from the very material that is proved.
+//! operation is decided on the newest state of its record: what an earlier operation of the batch
+//! left, else the proved leaf. What the host gave in `Evaluate` is used only where its digest is
+//! the proved one, and a KE2 only where it was computed from the very material that is proved.
 //!
-//! An operation that cannot be decided (leaf missing, key not covered) is left out *before* anything
-//! is spent and stays on the desk.
+//! An operation that cannot be decided (leaf missing, key not covered) is left out *before*
+//! anything is spent and stays on the desk.
 
 use crate::desk::{Stage, Table};
 use crate::keys::Keys;

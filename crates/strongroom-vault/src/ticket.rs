@@ -2,8 +2,8 @@
 //!
 //! A ticket carries the identity (so a finish needs no token), the two finish keys, and what the
 //! finish is checked with. It is worth nothing without the record being as the ticket saw it.
-//! On the wire: one byte of kind, then nonce ‖ ciphertext. The kind is no secret: the host sees which
-//! start came back without a commit.
+//! On the wire: one byte of kind, then nonce ‖ ciphertext. The kind is no secret: the host sees
+//! which start came back without a commit.
 
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};

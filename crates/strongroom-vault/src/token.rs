@@ -3,10 +3,11 @@
 //! A token says who a user is. Everything in it is an attacker's choice until its signature is
 //! verified under a key from the replicated state, and that key alone fixes the algorithm.
 //!
-//! Accepted: three canonical, unpadded base64url parts, at most 2,048 bytes; a header of exactly `alg`,
-//! `kid` and optionally `typ`; claims `iss`, `sub`, `aud` (one string), `exp`, `iat` (whole seconds),
-//! optionally `nbf` and `cnf` ({"jwk": Ed25519}); other claims are skipped. Refused: everything else,
-//! duplicate keys at any level, escapes in names and in strings we read, and a life over the policy's.
+//! Accepted: three canonical, unpadded base64url parts, at most 2,048 bytes; a header of exactly
+//! `alg`, `kid` and optionally `typ`; claims `iss`, `sub`, `aud` (one string), `exp`, `iat` (whole
+//! seconds), optionally `nbf` and `cnf` ({"jwk": Ed25519}); other claims are skipped. Refused:
+//! everything else, duplicate keys at any level, escapes in names and in strings we read, and a
+//! life over the policy's.
 
 mod json;
 

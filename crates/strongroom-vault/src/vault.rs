@@ -1,11 +1,11 @@
 //! The vault: one member's state machine, behind one function (DESIGN §3, the seam).
 //!
-//! Life: blank → drafted (keys, no fleet) → waiting (a member that needs its tip's header) → standing.
-//! Standing, it promises, leads, proposes, notarises and releases; what depends on new state leaves
-//! only with a quorum's certificate for the entry that holds it.
+//! Life: blank → drafted (keys, no fleet) → waiting (a member that needs its tip's header) →
+//! standing. Standing, it promises, leads, proposes, notarises and releases; what depends on new
+//! state leaves only with a quorum's certificate for the entry that holds it.
 //!
-//! The host may send any request at any time; each is answered or refused by name, and a refused one
-//! changes nothing.
+//! The host may send any request at any time; each is answered or refused by name, and a refused
+//! one changes nothing.
 
 use crate::desk::{Desk, Table};
 use crate::keys::Keys;
@@ -71,7 +71,8 @@ impl<P: Platform> Vault<P> {
     /// Reads what the platform kept.
     ///
     /// # Errors
-    /// [`HsmError::Fault`] if it is damaged: an HSM that lost half of itself never starts as a new one.
+    /// [`HsmError::Fault`] if it is damaged: an HSM that lost half of itself never starts as a new
+    /// one.
     pub fn start(platform: Arc<P>) -> Result<Self, HsmError> {
         let anchor = platform.anchor().map_err(|_| HsmError::AnchorFailed)?;
         let key = platform.sealing_key();
@@ -204,8 +205,8 @@ impl<P: Platform> Vault<P> {
         }
     }
 
-    /// Begins the fleet. Order: anchor, then member. A cut between leaves a draft with an anchor, and
-    /// the same request goes on from there.
+    /// Begins the fleet. Order: anchor, then member. A cut between leaves a draft with an anchor,
+    /// and the same request goes on from there.
     fn genesis(&mut self, manifest: &[u8]) -> Result<Response, HsmError> {
         let manifest: Manifest = decode(manifest).map_err(|_| HsmError::ManifestInvalid)?;
         let (header, state) = notary::genesis(&manifest);

@@ -1,5 +1,5 @@
-//! The attempt policy against a model: long random sequences of operations with retries, replays and
-//! a clock that does what it likes (DESIGN §5; REVIEW C8, C12, H1, H6).
+//! The attempt policy against a model: long random sequences of operations with retries, replays
+//! and a clock that does what it likes (DESIGN §5; REVIEW C8, C12, H1, H6).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use proptest::prelude::*;

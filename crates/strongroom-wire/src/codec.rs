@@ -1,8 +1,8 @@
 //! The one canonical CBOR codec (RFC 8949 §4.2.1, core deterministic encoding).
 //!
 //! Decoding is strict by construction: a value is accepted only if encoding it again gives the very
-//! same bytes. That one rule refuses trailing bytes, long integer forms, indefinite lengths, unknown
-//! fields and duplicate or unordered keys, whoever sent them.
+//! same bytes. That one rule refuses trailing bytes, long integer forms, indefinite lengths,
+//! unknown fields and duplicate or unordered keys, whoever sent them.
 
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};

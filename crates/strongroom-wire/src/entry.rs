@@ -85,9 +85,9 @@ impl EntryHeader {
     }
 }
 
-/// A header with the mark that HSM code made it: HMAC-SHA-256 over the header's hash under a key that
-/// only the fleet's HSMs derive. Without it a host could write a header of its own (any root, every
-/// counter reset) and have it notarised: notaries check links, not transitions.
+/// A header with the mark that HSM code made it: HMAC-SHA-256 over the header's hash under a key
+/// that only the fleet's HSMs derive. Without it a host could write a header of its own (any root,
+/// every counter reset) and have it notarised: notaries check links, not transitions.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Proposal {
     /// The header.

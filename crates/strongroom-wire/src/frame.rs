@@ -184,7 +184,8 @@ pub enum Response {
         #[n(0)]
         start: Tip,
     },
-    /// To `Open`, unless the request needs no state to be refused: then `Evaluated` with the answer.
+    /// To `Open`, unless the request needs no state to be refused: then `Evaluated` with the
+    /// answer.
     #[n(5)]
     Opened {
         /// Names the operation from now on.

@@ -6,8 +6,8 @@
 //! ([`manifest`]). `docs/protocol.md` has the same in CDDL and byte tables.
 //!
 //! Spec: deterministic CBOR, RFC 8949 §4.2.1. Invariant: a byte string that decodes is the only
-//! encoding of its value ([`codec::decode`] refuses all others), so a digest of bytes is a digest of
-//! meaning. Every decoder here is fed by an attacker; none allocates more than it was given.
+//! encoding of its value ([`codec::decode`] refuses all others), so a digest of bytes is a digest
+//! of meaning. Every decoder here is fed by an attacker; none allocates more than it was given.
 //!
 //! This crate does no cryptography but SHA-256 digests of canonical bytes, and decides nothing.
 #![no_std]

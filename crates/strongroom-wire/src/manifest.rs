@@ -1,7 +1,7 @@
 //! What a fleet is: its manifest (DESIGN §9).
 //!
-//! `fleet id = H(genesis manifest without signatures)`, so a client that knows the id knows the keys
-//! and the policy. The manifest of a later epoch may only tighten what the genesis says.
+//! `fleet id = H(genesis manifest without signatures)`, so a client that knows the id knows the
+//! keys and the policy. The manifest of a later epoch may only tighten what the genesis says.
 
 use crate::codec::{Malformed, digest};
 use crate::limits::{KEM_PUBLIC_BYTES, MEMBERS_MAX};

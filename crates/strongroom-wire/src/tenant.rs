@@ -1,7 +1,7 @@
 //! Tenants: who may say who a user is (DESIGN §11, REVIEW C7).
 //!
-//! The admin key creates a tenant and sets its limits, nothing else. Issuer keys are changed only by
-//! the tenant's own root key, fixed at creation: the operator cannot mint a user.
+//! The admin key creates a tenant and sets its limits, nothing else. Issuer keys are changed only
+//! by the tenant's own root key, fixed at creation: the operator cannot mint a user.
 
 use crate::limits::{ISSUER_BYTES_MAX, ISSUER_KEYS_MAX};
 use crate::{FleetId, PublicKey, Signature};

@@ -1,5 +1,5 @@
-//! Recovery codes: whatever is typed, nothing panics; one or two wrong letters are mended, three are
-//! suggested, four are never taken for fewer.
+//! Recovery codes: whatever is typed, nothing panics; one or two wrong letters are mended, three
+//! are suggested, four are never taken for fewer.
 //!
 //! The client's module is compiled here by itself: the crate would bring its HTTP stack along.
 

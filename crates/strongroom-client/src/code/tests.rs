@@ -45,7 +45,8 @@ fn every_single_and_double_error_is_corrected() {
             for (x, y) in (1..32).flat_map(|x| (1..32).map(move |y| (x, y))) {
                 let errors = [(a, x), (b, y)];
                 let seen = syndromes_of(&errors);
-                // One power of the field times a magnitude decides; sparse check of `locate` itself.
+                // One power of the field times a magnitude decides; sparse check of `locate`
+                // itself.
                 if (usize::from(x) + usize::from(y) + a + b) % 97 == 0 {
                     assert_eq!(locate(&seen, 1), None);
                     assert_eq!(locate(&seen, 2), Some(errors.to_vec()));
@@ -60,8 +61,8 @@ fn every_single_and_double_error_is_corrected() {
 #[test]
 fn any_six_columns_of_the_check_matrix_are_independent_so_the_distance_is_seven() {
     // Distance 7 ⇔ no error of weight ≤ 6 has zero syndromes ⇔ each 6×6 minor is non-singular. The
-    // minor of positions p is Vandermonde in the distinct α^(29−p): its determinant is the product of
-    // their differences. So it suffices that all 30 are distinct and not zero.
+    // minor of positions p is Vandermonde in the distinct α^(29−p): its determinant is the product
+    // of their differences. So it suffices that all 30 are distinct and not zero.
     let points: std::collections::BTreeSet<u8> = (0..LETTERS).map(power).collect();
     assert_eq!(points.len(), LETTERS);
     assert!(!points.contains(&0));

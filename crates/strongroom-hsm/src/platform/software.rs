@@ -7,10 +7,10 @@
 //! | `draft.sealed`, `member.sealed` | blobs, replaced by rename |
 //! | `anchor.0`, `anchor.1` | two slots: sequence (8) ‖ length (4) ‖ anchor ‖ HMAC-SHA-256 (32) |
 //!
-//! The slot with the highest valid sequence is the anchor; a swap writes the other one and syncs it, so
-//! a torn write leaves the old anchor. A directory that lost its anchor but has a member is damaged: it
-//! is refused, never begun anew. What this platform cannot stop: a copy of the whole directory put back
-//! (rollback by whoever can write there).
+//! The slot with the highest valid sequence is the anchor; a swap writes the other one and syncs
+//! it, so a torn write leaves the old anchor. A directory that lost its anchor but has a member is
+//! damaged: it is refused, never begun anew. What this platform cannot stop: a copy of the whole
+//! directory put back (rollback by whoever can write there).
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rustix::fs::{FlockOperation, Mode, OFlags};

@@ -1,8 +1,8 @@
 //! One page: four levels of nodes, and its bytes.
 //!
-//! Bytes: for each stored node, its position (1), a tag (1), and a leaf's key and value hash (64) or an
-//! inner hash (32). Positions count as in a heap: the node at depth d is 1, its children 2 and 3, down
-//! to 16 … 31.
+//! Bytes: for each stored node, its position (1), a tag (1), and a leaf's key and value hash (64)
+//! or an inner hash (32). Positions count as in a heap: the node at depth d is 1, its children 2
+//! and 3, down to 16 … 31.
 
 use crate::{EMPTY, Hash, Key, bit, inner_hash, leaf_hash};
 
