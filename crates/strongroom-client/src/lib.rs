@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod code;
+pub mod device;
+pub mod digits;
 pub mod issuer;
 pub mod journal;
 pub mod roots;
@@ -17,6 +19,7 @@ pub mod transport;
 pub mod vault;
 pub mod weak;
 
+pub use device::{Device, Rehearsal};
 pub use journal::{FileJournal, Journal, MemoryJournal};
 pub use roots::{BundleError, Fleet, Roots};
 pub use strongroom_crypto::ksf::Ksf;

@@ -1,5 +1,6 @@
 //! One call for each thing a user does.
 
+use crate::device::{self, Device};
 use crate::journal::Journal;
 use crate::roots::{BundleError, Fleet, Roots};
 use crate::session::{
@@ -22,6 +23,9 @@ pub enum Error {
     /// The bundle was refused.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// The same code opens another slot of this device.
+    #[error("this code is already used for another slot; use a different one for each")]
+    CodeInUse,
     /// The journal could not be written: nothing was sent that needs it.
     #[error("this device's storage failed: {0}")]
     Journal(#[from] std::io::Error),
@@ -61,6 +65,20 @@ pub struct BackupKeys {
 }
 
 impl BackupKeys {
+    /// New keys that no fleet knows.
+    pub fn generate() -> Self {
+        Self::of(Root::generate(&Os), &[])
+    }
+
+    pub(crate) fn of(root: Root, payload: &[u8]) -> Self {
+        let payload = Zeroizing::new(payload.to_vec());
+        Self { root, payload }
+    }
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
     /// Secret of the age identity that the backup is encrypted to.
     pub fn age_secret(&self) -> Zeroizing<[u8; 32]> {
         self.root.age_secret()
@@ -162,10 +180,7 @@ impl<S: TokenSource> Vault<S> {
         slot: Slot,
         owner: Option<&BackupKeys>,
     ) -> Result<Registered, Error> {
-        let keys = BackupKeys {
-            root: Root::generate(&Os),
-            payload: Zeroizing::new(payload.to_vec()),
-        };
+        let keys = BackupKeys::of(Root::generate(&Os), payload);
         let receipt = self.store(code, &keys, slot, owner).await?;
         Ok(Registered { keys, receipt })
     }
@@ -191,6 +206,10 @@ impl<S: TokenSource> Vault<S> {
         owner: Option<&BackupKeys>,
     ) -> Result<Receipt, Error> {
         self.finish_pending().await?;
+        let slots = self.fleet.manifest().policy.slots_max;
+        if device::used_elsewhere(self.journal.as_ref(), slot, slots, code)? {
+            return Err(Error::CodeInUse);
+        }
         let tokens = self.tokens.tokens().await?;
         let registration = Registration::new(code, slot)?;
         let outgoing = registration.request(&self.fleet, &tokens)?;
@@ -213,11 +232,8 @@ impl<S: TokenSource> Vault<S> {
             owner.as_ref(),
         )?;
         let ReadyRegistration { grant, finish, .. } = ready;
-        self.journal
-            .put(&pending_keys(slot), &keys.to_device_bytes())?;
-        let receipt = self.finish(&grant, &finish, slot).await?;
-        self.journal.remove(&pending_keys(slot))?;
-        Ok(receipt)
+        self.device(slot).put_pending(keys, code)?;
+        self.finish(&grant, &finish, slot).await
     }
 
     /// Recovers with a code. A wrong one costs a guess; a lost answer does not.
@@ -257,6 +273,7 @@ impl<S: TokenSource> Vault<S> {
             root: opened.root,
             payload: opened.payload,
         };
+        self.device(slot).keep(&keys, Some(code))?;
         let receipt = match self.finish(&opened.grant, &opened.finish, slot).await {
             Ok(receipt) => Some(receipt),
             // The secret is here; the finish is in the journal.
@@ -373,6 +390,12 @@ impl<S: TokenSource> Vault<S> {
         let outgoing = session::seal_finish(&self.fleet, grant, finish)?;
         let answer = self.send(&outgoing, None).await?;
         // Answered, whatever it says: it need not be sent again.
+        if matches!(finish, Finish::Register { .. }) {
+            match &answer {
+                Answer::Receipt(_) => self.device(slot).promote()?,
+                _ => self.device(slot).drop_pending()?,
+            }
+        }
         self.journal.remove(&name)?;
         match answer {
             Answer::Receipt(receipt) => Ok(receipt),
@@ -403,6 +426,12 @@ impl<S: TokenSource> Vault<S> {
         Ok(())
     }
 
+    /// What this device keeps for a slot: keys are kept by [`Self::register`] once acknowledged, and by
+    /// [`Self::recover`].
+    pub fn device(&self, slot: Slot) -> Device<'_> {
+        Device::new(self.journal.as_ref(), slot)
+    }
+
     async fn send(&self, outgoing: &Outgoing, tokens: Option<&Tokens>) -> Result<Answer, Error> {
         let admission = tokens.map(|tokens| tokens.admission.as_str());
         let bytes = self
@@ -415,10 +444,6 @@ impl<S: TokenSource> Vault<S> {
 
 fn pending_finish(slot: Slot) -> String {
     format!("pending-finish-{slot}")
-}
-
-fn pending_keys(slot: Slot) -> String {
-    format!("pending-keys-{slot}")
 }
 
 fn unexpected(answer: Answer) -> Error {

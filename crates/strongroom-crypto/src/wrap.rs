@@ -40,6 +40,11 @@ impl Root {
         Self(bytes)
     }
 
+    /// The root under a 64-digit key; each byte is one digit, 0 to 9.
+    pub fn from_digits(digits: &[u8; 64]) -> Self {
+        Self(*derive(digits, "64-digit key", &[]))
+    }
+
     /// For an SDK's own sealed storage of an unfinished registration, and nothing else.
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
