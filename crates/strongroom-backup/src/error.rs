@@ -48,9 +48,7 @@ pub enum Error {
     #[error("{0} cannot be restored to: name a new directory")]
     TargetUnnamed(PathBuf),
     /// Not a folder, `file:` or `s3:`.
-    #[error(
-        "{0}: is not a place that this program can store to; give a folder or s3://BUCKET/PATH"
-    )]
+    #[error("{0}: is not a place that backups can go to; give a folder or s3://BUCKET/PATH")]
     UnknownStore(String),
 
     // The backup, or who holds it.
@@ -73,7 +71,9 @@ pub enum Error {
     #[error("the file is not an encrypted backup, or its first bytes are damaged")]
     NotABackup,
     /// The header is for another key.
-    #[error("this key does not open the snapshot: it was made for another key")]
+    #[error(
+        "this key does not open the snapshot: it is for another key, or its first bytes are damaged"
+    )]
     WrongIdentity,
 
     // The machine.

@@ -89,6 +89,10 @@ pub(crate) fn reason(error: &io::Error) -> Reason {
     match error.kind() {
         // A directory that became a file is gone as a directory.
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Reason::Vanished,
+        // A file that became a link.
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            Reason::Changed
+        }
         _ => Reason::Unreadable,
     }
 }
