@@ -18,7 +18,7 @@ use strongroom_backup::{Backup, Error, Identity, Restored, Store, Which, backup,
 pub struct Desk {
     pub root: tempfile::TempDir,
     pub identity: Identity,
-    runtime: tokio::runtime::Runtime,
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Desk {
@@ -29,7 +29,7 @@ impl Desk {
         Self {
             root: tempfile::tempdir().unwrap(),
             identity: Identity::from_secret(&[7; 32]),
-            runtime: runtime.unwrap(),
+            runtime: Some(runtime.unwrap()),
         }
     }
 
@@ -42,7 +42,13 @@ impl Desk {
     }
 
     pub fn run<F: Future>(&self, future: F) -> F::Output {
-        self.runtime.block_on(future)
+        self.runtime.as_ref().unwrap().block_on(future)
+    }
+
+    /// Waits for every thread of the runtime, and has none afterwards.
+    pub fn without_runtime(mut self) -> Self {
+        drop(self.runtime.take());
+        self
     }
 
     pub fn backup(&self, directory: &str) -> Result<Backup, Error> {
