@@ -43,8 +43,12 @@ pub async fn backup(
     let directory = checked(directory, store)?;
     let name = unused(store).await?;
     let bytes = {
-        let directory = directory.clone();
-        joined(tokio::task::spawn_blocking(move || measure(&directory))).await?
+        let (directory, store) = (directory.clone(), store.clone());
+        let look = move || {
+            store.sweep();
+            measure(&directory)
+        };
+        joined(tokio::task::spawn_blocking(look)).await?
     };
     progress.total(bytes);
     let part_bytes = part_bytes(bytes);

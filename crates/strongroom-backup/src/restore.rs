@@ -11,8 +11,11 @@ use crate::report::{Contents, Progress, Restored};
 use crate::staging::Staging;
 use crate::{Error, Identity, Snapshot, Store, Which};
 use age::DecryptError;
-use object_store::ObjectStoreExt;
+use futures::TryStreamExt;
+use object_store::path::Path as ObjectPath;
+use object_store::{GetOptions, GetResultPayload};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc::{Sender, channel};
@@ -70,18 +73,55 @@ async fn fetch(
     let mut at = 0;
     while at < snapshot.stored_bytes {
         let end = (at + PART_BYTES).min(snapshot.stored_bytes);
-        let part = store.inner.get_range(&location, at..end).await;
-        let part = part.map_err(|it| store.fault("downloading", it))?;
+        let part = part(store, &location, at..end, snapshot.stored_bytes).await?;
         if part.is_empty() {
             break;
         }
         at += part.len() as u64;
         progress.bytes(part.len() as u64);
-        if sender.send(part.into()).await.is_err() {
+        if sender.send(part).await.is_err() {
             break;
         }
     }
     Ok(())
+}
+
+/// Gets a range, and no more: a store must not fill our memory.
+async fn part(
+    store: &Store,
+    location: &ObjectPath,
+    range: Range<u64>,
+    whole: u64,
+) -> Result<Vec<u8>, Error> {
+    let fault = |error| store.fault("downloading", error);
+    let wanted = range.end - range.start;
+    let mut options = GetOptions::default();
+    if wanted != whole {
+        // Some servers answer a range that is the whole as if it were none.
+        options.range = Some(range.into());
+    }
+    let found = store
+        .inner
+        .get_opts(location, options)
+        .await
+        .map_err(fault)?;
+    if found.range.end - found.range.start > wanted {
+        return Err(Error::Damaged(io::Error::other("it grew")));
+    }
+    let mut part = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
+    if let GetResultPayload::File(..) = found.payload {
+        // As a stream a file comes in small pieces, each from another thread.
+        part.extend_from_slice(&found.bytes().await.map_err(fault)?);
+        return Ok(part);
+    }
+    let mut pieces = found.into_stream();
+    while let Some(piece) = pieces.try_next().await.map_err(fault)? {
+        part.extend_from_slice(&piece);
+        if part.len() as u64 > wanted {
+            return Err(Error::Damaged(io::Error::other("it grew")));
+        }
+    }
+    Ok(part)
 }
 
 /// The thread's work: all layers from the outermost inwards, then each to its end.

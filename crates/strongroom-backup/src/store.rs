@@ -5,6 +5,8 @@
 //! - Objects are written once, under their final name, and only when complete: a folder renames
 //!   (`fsync` before and after), an object store completes a multipart upload. What is listed
 //!   is whole.
+//! - A killed process leaves unfinished parts behind, which are not listed. In a folder the next
+//!   backup removes them after a day; a bucket wants a lifecycle rule for incomplete uploads.
 //! - What does not carry a snapshot's name is not ours: never listed, never touched.
 //! - The store may lose, withhold, replay or change everything. Changes are found on restore;
 //!   that the newest snapshot is shown is not promised by anyone.
@@ -19,12 +21,16 @@ use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The folder within the store.
 const FOLDER: &str = "snapshots";
 
 /// For one request, with the body: a part of 8 MiB at 30 kB/s. The default is 30 seconds.
 const REQUEST_TIMEOUT: &str = "5 minutes";
+
+/// Nobody has written to an unfinished file for so long: its process is dead.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// A place for snapshots.
 #[derive(Clone, Debug)]
@@ -185,6 +191,29 @@ impl Store {
         }
         let deleted = self.inner.delete(&self.location(name)).await;
         deleted.map_err(|it| self.fault("deleting a snapshot", it))
+    }
+
+    /// Removes what killed processes left in a folder (`NAME.tar.zst.age#1`). It only takes space,
+    /// so failures are of no interest.
+    pub(crate) fn sweep(&self) {
+        let Some(folder) = &self.folder else {
+            return;
+        };
+        let entries = std::fs::read_dir(folder.join(FOLDER));
+        for entry in entries.into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let unfinished = name.to_str().and_then(|name| name.split_once('#'));
+            let ours = unfinished.is_some_and(|(name, number)| {
+                name.ends_with(SUFFIX)
+                    && name.parse::<SnapshotName>().is_ok()
+                    && number.bytes().all(|byte| byte.is_ascii_digit())
+            });
+            let modified = entry.metadata().and_then(|it| it.modified()).ok();
+            let age = modified.and_then(|it| it.elapsed().ok());
+            if ours && age.is_some_and(|age| age > ABANDONED) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// The size of a snapshot in bytes, if it is there.

@@ -1,4 +1,4 @@
-//! Uploads and downloads that do not reach their end, and directories that change meanwhile.
+//! Uploads and downloads that do not reach their end.
 
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
@@ -6,15 +6,15 @@ mod common;
 #[path = "common/faulty.rs"]
 mod faulty;
 
-use common::{Desk, noise, rich, tree};
+use common::{Desk, Hook, noise, rich, tree};
 use faulty::{Fault, Faulty};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use strongroom_backup::{Error, Progress, Reason, Store, Which, backup, restore};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use strongroom_backup::{Error, Store, Which, backup, restore};
 
 /// Compressed and encrypted, three parts of 8 MiB.
 const LARGE: usize = 20 << 20;
@@ -98,51 +98,26 @@ fn a_download_that_fails_is_the_stores_fault_and_leaves_nothing() {
     }
 }
 
-/// Calls a function once, at the first progress of at least so many bytes, or at an entry.
-struct Hook<F> {
-    at_bytes: u64,
-    at_entry: Option<PathBuf>,
-    seen: AtomicU64,
-    action: Mutex<Option<F>>,
-}
-
-impl<F: FnOnce() + Send> Hook<F> {
-    fn at_bytes(at_bytes: u64, action: F) -> Arc<Self> {
-        Arc::new(Self {
-            at_bytes,
-            at_entry: None,
-            seen: AtomicU64::new(0),
-            action: Mutex::new(Some(action)),
-        })
-    }
-
-    fn at_entry(path: &str, action: F) -> Arc<Self> {
-        Arc::new(Self {
-            at_bytes: u64::MAX,
-            at_entry: Some(path.into()),
-            seen: AtomicU64::new(0),
-            action: Mutex::new(Some(action)),
-        })
-    }
-
-    fn act(&self) {
-        if let Some(action) = self.action.lock().unwrap().take() {
-            action();
-        }
-    }
-}
-
-impl<F: FnOnce() + Send> Progress for Hook<F> {
-    fn bytes(&self, more: u64) {
-        if self.seen.fetch_add(more, Ordering::SeqCst) + more >= self.at_bytes {
-            self.act();
-        }
-    }
-
-    fn entry(&self, path: &Path) {
-        if self.at_entry.as_deref() == Some(path) {
-            self.act();
-        }
+#[test]
+fn a_store_that_sends_without_end_is_stopped() {
+    let desk = Desk::new();
+    rich(&desk.path("source"));
+    for sizes in 0..2 {
+        let store = Store::object_store(Faulty::new(Fault::Flood), "", "faulty");
+        desk.backup_to("source", &store).unwrap();
+        let target = desk.path("target");
+        let restored = restore(
+            &store,
+            &Which::Latest,
+            &desk.identity,
+            &target,
+            Arc::new(()),
+        );
+        let error = desk.run(restored).unwrap_err();
+        assert!(matches!(error, Error::Damaged(_)), "{error}");
+        assert_eq!(desk.names(), ["source"], "{sizes}");
+        // Once as a whole, once in ranges.
+        fs::write(desk.path("source/large"), noise(5, LARGE)).unwrap();
     }
 }
 
@@ -250,119 +225,29 @@ fn a_killed_backup_leaves_nothing_listed_and_the_next_one_works() {
     assert_eq!(tree(&desk.path("target")), tree(&source));
 }
 
-/// Backs `source` up while `hook` changes it, and restores; gives the gaps.
-fn changing<F: FnOnce() + Send + 'static>(
-    desk: &Desk,
-    hook: Arc<Hook<F>>,
-) -> Vec<(String, Reason)> {
-    let (store, recipient) = (desk.store(), desk.identity.recipient());
-    let source = desk.path("source");
-    let taken = desk.run(backup(&source, &store, &recipient, hook)).unwrap();
-    desk.restore("target").unwrap();
-    let gaps = taken.contents.gaps.into_iter();
-    gaps.map(|gap| (gap.path, gap.reason)).collect()
-}
-
-fn three_files(desk: &Desk) -> PathBuf {
-    let source = desk.path("source");
-    fs::create_dir(&source).unwrap();
-    for name in ["a", "b", "c"] {
-        fs::write(source.join(name), noise(2, 500_001)).unwrap();
-    }
-    source
-}
-
-fn restored(desk: &Desk, name: &str) -> Vec<u8> {
-    fs::read(desk.path("target").join(name)).unwrap()
-}
-
 #[test]
-fn a_file_that_shrinks_while_it_is_read_is_filled_and_reported() {
-    let desk = Desk::new();
-    let file = three_files(&desk).join("b");
-    let shrink = move || {
-        fs::File::options()
-            .write(true)
-            .open(file)
-            .unwrap()
-            .set_len(9)
-            .unwrap()
-    };
-    let gaps = changing(&desk, Hook::at_bytes(600_000, shrink));
-    assert_eq!(gaps, [("b".to_owned(), Reason::Changed)]);
-    let whole = noise(2, 500_001);
-    assert_eq!(restored(&desk, "b").len(), whole.len());
-    assert_eq!(restored(&desk, "b")[..100_000], whole[..100_000]);
-    assert!(restored(&desk, "b").ends_with(&[0; 100_000]));
-    assert_eq!(restored(&desk, "c"), whole);
-}
-
-#[test]
-fn a_file_that_grows_while_it_is_read_keeps_its_announced_size_and_is_reported() {
-    let desk = Desk::new();
-    let file = three_files(&desk).join("b");
-    let grow = move || {
-        let mut file = fs::File::options().append(true).open(file).unwrap();
-        file.write_all(&[1; 100_000]).unwrap();
-    };
-    let gaps = changing(&desk, Hook::at_bytes(600_000, grow));
-    assert_eq!(gaps, [("b".to_owned(), Reason::Changed)]);
-    for name in ["a", "b", "c"] {
-        assert_eq!(restored(&desk, name), noise(2, 500_001));
-    }
-}
-
-#[test]
-fn what_vanishes_or_becomes_something_else_is_left_out_and_reported() {
-    for (reason, change) in [
-        (
-            Reason::Vanished,
-            (|path| fs::remove_file(path).unwrap()) as fn(&Path),
-        ),
-        (Reason::Changed, |path| {
-            fs::remove_file(path).unwrap();
-            std::os::unix::fs::symlink("a", path).unwrap();
-        }),
-        (Reason::Changed, |path| {
-            fs::remove_file(path).unwrap();
-            let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
-            rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
-        }),
-    ] {
-        let desk = Desk::new();
-        let file = three_files(&desk).join("b");
-        let gaps = changing(&desk, Hook::at_entry("b", move || change(&file)));
-        assert_eq!(gaps, [("b".to_owned(), reason)]);
-        assert!(!desk.path("target/b").exists());
-        assert_eq!(restored(&desk, "c"), noise(2, 500_001));
-    }
-}
-
-/// Root may read everything, so what cannot be read is a path too long for the kernel.
-#[test]
-fn what_cannot_be_read_is_left_out_and_reported() {
+fn what_killed_processes_left_is_removed_when_it_is_old_and_ours() {
     let desk = Desk::new();
     rich(&desk.path("source"));
-    let half = format!("{}/", "h".repeat(200)).repeat(12);
-    let (upper, lower) = (
-        desk.path("source/x").join(&half),
-        desk.path("lower").join(&half),
-    );
-    fs::create_dir_all(&upper).unwrap();
-    fs::create_dir_all(&lower).unwrap();
-    fs::rename(desk.path("lower"), upper.join("y")).unwrap();
-    let taken = desk.backup("source").unwrap();
-    assert!(!taken.contents.gaps.is_empty());
-    assert!(
-        taken
-            .contents
-            .gaps
-            .iter()
-            .all(|gap| gap.reason == Reason::Unreadable)
-    );
-    desk.restore("target").unwrap();
-    assert_eq!(
-        fs::read(desk.path("target/text.txt")).unwrap().len(),
-        95_000
-    );
+    let folder = desk.path("store/snapshots");
+    fs::create_dir_all(&folder).unwrap();
+    let ours = "2026-11-24T01-02-03.004Z-0a1b2c3d.tar.zst.age#1";
+    let fresh = "2026-11-24T01-02-03.004Z-0a1b2c3d.tar.zst.age#2";
+    let foreign = [
+        "notes.txt#1",
+        "2026-11-24T01-02-03.004Z-0a1b2c3d.tar.zst.age#mine",
+    ];
+    for name in [ours, fresh, foreign[0], foreign[1]] {
+        fs::write(folder.join(name), "x").unwrap();
+        if name != fresh {
+            common::set_time(&folder.join(name), 1_000_000_000, 0);
+        }
+    }
+    desk.backup("source").unwrap();
+    assert!(!folder.join(ours).exists());
+    for name in [fresh, foreign[0], foreign[1]] {
+        assert!(folder.join(name).exists(), "{name}");
+    }
+    // And none of it is a snapshot.
+    assert_eq!(desk.run(desk.store().list()).unwrap().len(), 1);
 }

@@ -1,12 +1,14 @@
 //! An object store that fails where a test says.
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    UploadPart,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,6 +25,8 @@ pub enum Fault {
     Lose(usize),
     /// This download is refused.
     Download(usize),
+    /// Downloads bring more than was asked for.
+    Flood,
 }
 
 /// Keeps objects in memory.
@@ -90,7 +94,13 @@ impl ObjectStore for Faulty {
                 return Err(failure());
             }
         }
-        self.inner.get_opts(location, options).await
+        let flood = self.fault == Fault::Flood && !options.head;
+        let mut result = self.inner.get_opts(location, options).await?;
+        if flood {
+            let endless = futures::stream::repeat_with(|| Ok(vec![0; 1 << 20].into()));
+            result.payload = GetResultPayload::Stream(endless.boxed());
+        }
+        Ok(result)
     }
 
     fn delete_stream(

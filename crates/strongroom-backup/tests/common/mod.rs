@@ -10,9 +10,12 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use strongroom_backup::{Backup, Error, Identity, Restored, Store, Which, backup, restore};
+use strongroom_backup::{
+    Backup, Error, Identity, Progress, Restored, Store, Which, backup, restore,
+};
 
 /// A directory to work in, with a store beside the sources.
 pub struct Desk {
@@ -100,6 +103,54 @@ impl Drop for Desk {
         let mut chmod = std::process::Command::new("chmod");
         chmod.args(["-R", "u+rwX"]).arg(self.root.path());
         chmod.status().unwrap();
+    }
+}
+
+/// Calls a function once, at the first progress of at least so many bytes, or at an entry.
+pub struct Hook<F> {
+    at_bytes: u64,
+    at_entry: Option<PathBuf>,
+    seen: AtomicU64,
+    action: Mutex<Option<F>>,
+}
+
+impl<F: FnOnce() + Send> Hook<F> {
+    pub fn at_bytes(at_bytes: u64, action: F) -> Arc<Self> {
+        Arc::new(Self {
+            at_bytes,
+            at_entry: None,
+            seen: AtomicU64::new(0),
+            action: Mutex::new(Some(action)),
+        })
+    }
+
+    pub fn at_entry(path: &str, action: F) -> Arc<Self> {
+        Arc::new(Self {
+            at_bytes: u64::MAX,
+            at_entry: Some(path.into()),
+            seen: AtomicU64::new(0),
+            action: Mutex::new(Some(action)),
+        })
+    }
+
+    fn act(&self) {
+        if let Some(action) = self.action.lock().unwrap().take() {
+            action();
+        }
+    }
+}
+
+impl<F: FnOnce() + Send> Progress for Hook<F> {
+    fn bytes(&self, more: u64) {
+        if self.seen.fetch_add(more, Ordering::SeqCst) + more >= self.at_bytes {
+            self.act();
+        }
+    }
+
+    fn entry(&self, path: &Path) {
+        if self.at_entry.as_deref() == Some(path) {
+            self.act();
+        }
     }
 }
 
