@@ -3,6 +3,7 @@
 use crate::admission::{Admission, Denied};
 use crate::engine::{Job, Live, Operation, is_busy};
 use crate::link::{Link, LinkError};
+use crate::record::{Recorder, Seen};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -43,6 +44,8 @@ pub struct Shared {
     pub starts: Semaphore,
     /// Finishes under way.
     pub finishes: Semaphore,
+    /// Writes down what passes.
+    pub recorder: Recorder,
     /// Renders the metrics.
     pub prometheus: PrometheusHandle,
 }
@@ -133,6 +136,7 @@ async fn vault(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byte
         Ok(envelope) => envelope.header.class,
         Err(_) => return Problem::malformed().into_response(),
     };
+    shared.recorder.record(Seen::Request, &body);
     let answer = handle(&shared, class, &headers, body).await;
     let name = if class == OpClass::Start {
         "start"
@@ -143,6 +147,7 @@ async fn vault(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byte
         .record(began.elapsed().as_secs_f64());
     match answer {
         Ok(bytes) => {
+            shared.recorder.record(Seen::Answer, &bytes);
             let octets = [(header::CONTENT_TYPE, "application/octet-stream")];
             (octets, bytes).into_response()
         }
@@ -219,6 +224,8 @@ fn admit(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
     let token = value.and_then(|value| value.strip_prefix("Bearer "));
+    let seen = token.unwrap_or_default().as_bytes();
+    shared.recorder.record(Seen::Token, seen);
     match token.map_or(Err(Denied::Token), |token| shared.admission.admit(token)) {
         Ok(()) => Ok(()),
         Err(Denied::Token) => Err(Problem::new(

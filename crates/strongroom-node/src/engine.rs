@@ -9,6 +9,7 @@
 //! liveness only: the HSM refuses it by name, and the engine starts over from what is durable.
 
 use crate::link::{self, HsmCommand, Link, LinkError};
+use crate::record::Recorder;
 use crate::store::{Store, StoreError};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -117,6 +118,8 @@ pub struct Settings {
     pub hsm_dir: PathBuf,
     /// The HSM's program.
     pub hsm: HsmCommand,
+    /// Writes down what passes.
+    pub recorder: Recorder,
 }
 
 /// Runs until the node stops: starts the HSM, works, and starts over after a failure that may pass.
@@ -162,7 +165,8 @@ async fn cycle(
 ) -> Result<(), EngineError> {
     let store = Store::open(&settings.store)?;
     let (link, mut child) =
-        link::start(&settings.hsm, &settings.hsm_dir).map_err(EngineError::Start)?;
+        link::start(&settings.hsm, &settings.hsm_dir, settings.recorder.clone())
+            .map_err(EngineError::Start)?;
     let mut engine = Engine::resume(store, link).await?;
     live.send_replace(Some(Live {
         link: engine.link.clone(),

@@ -6,10 +6,11 @@
 
 use crate::engine::EngineError;
 use crate::link::{self, HsmCommand, LinkError};
+use crate::record::Recorder;
 use crate::store::{Store, StoreError};
 use std::path::Path;
 use strongroom_crypto::statement::{self, Label, SigningKey};
-use strongroom_wire::frame::{FRAME_VERSION, Phase, Request, Response};
+use strongroom_wire::frame::{Drafted, FRAME_VERSION, Phase, Request, Response, Welcome};
 use strongroom_wire::manifest::{Bundle, FleetKey, Manifest, Member, Policy};
 use strongroom_wire::{Digest, KeyId, MemberId, PublicKey, Signature, encode};
 
@@ -40,7 +41,8 @@ pub async fn found(
         return strongroom_wire::decode(&bytes)
             .map_err(|_| StoreError::Corrupt("the fleet bundle").into());
     }
-    let (link, mut child) = link::start(hsm, hsm_dir).map_err(EngineError::Start)?;
+    let (link, mut child) =
+        link::start(hsm, hsm_dir, Recorder::default()).map_err(EngineError::Start)?;
     let Response::Welcome(welcome) = link
         .call(&Request::Hello {
             version: FRAME_VERSION,
@@ -55,37 +57,7 @@ pub async fn found(
     let Response::Drafted(drafted) = link.call(&Request::Draft).await? else {
         return Err(LinkError::Unexpected.into());
     };
-    let public = drafted.hpke.try_into().map_err(|_| LinkError::Unexpected)?;
-    let manifest = Manifest {
-        version: 1,
-        fleet: None,
-        epoch: 0,
-        previous: None,
-        keys: vec![FleetKey {
-            id: KeyId(1),
-            public,
-        }],
-        opaque: drafted.opaque,
-        members: vec![Member {
-            id: ONLY_MEMBER,
-            identity: drafted.identity,
-            platform: welcome.platform,
-            class: welcome.class,
-            measurement: Digest([0; 32]),
-            site: "local".to_owned(),
-        }],
-        rollback_tolerance: 0,
-        policy,
-        cells: 1,
-        resurrections_max: 0,
-        admin: founders.admin,
-        operator: PublicKey(founders.operator.public()),
-        officers: Vec::new(),
-        officers_threshold: 0,
-        auditors: Vec::new(),
-        auditors_threshold: 0,
-        not_after: None,
-    };
+    let manifest = genesis_manifest(&welcome, drafted, founders, policy)?;
     let manifest = encode(&manifest);
     let operator = Signature(statement::sign(
         &founders.operator,
@@ -103,4 +75,43 @@ pub async fn found(
     drop(link);
     let _ = child.kill().await;
     Ok(bundle)
+}
+
+fn genesis_manifest(
+    welcome: &Welcome,
+    drafted: Drafted,
+    founders: &Founders,
+    policy: Policy,
+) -> Result<Manifest, LinkError> {
+    let public = drafted.hpke.try_into().map_err(|_| LinkError::Unexpected)?;
+    Ok(Manifest {
+        version: 1,
+        fleet: None,
+        epoch: 0,
+        previous: None,
+        keys: vec![FleetKey {
+            id: KeyId(1),
+            public,
+        }],
+        opaque: drafted.opaque,
+        members: vec![Member {
+            id: ONLY_MEMBER,
+            identity: drafted.identity,
+            platform: welcome.platform.clone(),
+            class: welcome.class,
+            measurement: Digest([0; 32]),
+            site: "local".to_owned(),
+        }],
+        rollback_tolerance: 0,
+        policy,
+        cells: 1,
+        resurrections_max: 0,
+        admin: founders.admin,
+        operator: PublicKey(founders.operator.public()),
+        officers: Vec::new(),
+        officers_threshold: 0,
+        auditors: Vec::new(),
+        auditors_threshold: 0,
+        not_after: None,
+    })
 }

@@ -9,6 +9,7 @@ pub mod api;
 pub mod engine;
 pub mod genesis;
 pub mod link;
+pub mod record;
 pub mod store;
 pub mod tls;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub certificate: Option<PathBuf>,
     /// PEM private key.
     pub key: Option<PathBuf>,
+    /// Development only: a file for all that this host sees.
+    pub record: Option<PathBuf>,
 }
 
 /// Why a node does not run.
@@ -153,7 +156,13 @@ impl Node {
         drop(store);
         let (jobs_in, jobs) = mpsc::channel(HANDLES_MAX / 2);
         let (live, live_out) = watch::channel(None);
+        let recorder = match &config.record {
+            Some(path) => record::Recorder::open(path)
+                .map_err(|e| NodeError::Config(format!("{}: {e}", path.display())))?,
+            None => record::Recorder::default(),
+        };
         let shared = api::Shared {
+            recorder: recorder.clone(),
             bundle,
             manifest,
             fleet,
@@ -168,6 +177,7 @@ impl Node {
             store: config.store_dir(),
             hsm_dir: config.hsm_dir(),
             hsm: config.hsm_command()?,
+            recorder,
         };
         let tls = certificates(config)?;
         Ok(Self {

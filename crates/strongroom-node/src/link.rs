@@ -3,6 +3,7 @@
 //! The process is a child of this one; its standard input is its end of the socket. When it dies
 //! every call fails, and the engine starts it again.
 
+use crate::record::{Recorder, Seen};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ struct Inner {
     next: AtomicU64,
     waiting: Waiting,
     out: mpsc::Sender<Vec<u8>>,
+    recorder: Recorder,
 }
 
 /// A handle to the HSM; cheap to clone.
@@ -78,7 +80,11 @@ impl HsmCommand {
 ///
 /// # Errors
 /// Those of starting a process.
-pub fn start(command: &HsmCommand, dir: &Path) -> std::io::Result<(Link, Child)> {
+pub fn start(
+    command: &HsmCommand,
+    dir: &Path,
+    recorder: Recorder,
+) -> std::io::Result<(Link, Child)> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let child = Command::new(&command.program)
@@ -95,6 +101,7 @@ pub fn start(command: &HsmCommand, dir: &Path) -> std::io::Result<(Link, Child)>
         next: AtomicU64::new(1),
         waiting: Mutex::new(Some(HashMap::new())),
         out,
+        recorder,
     });
     tokio::spawn(async move {
         while let Some(frame) = frames.recv().await {
@@ -111,7 +118,7 @@ pub fn start(command: &HsmCommand, dir: &Path) -> std::io::Result<(Link, Child)>
 }
 
 async fn receive(mut stream: BufReader<OwnedReadHalf>, inner: Arc<Inner>) {
-    while let Some((sequence, response)) = next_frame(&mut stream).await {
+    while let Some((sequence, response)) = next_frame(&mut stream, &inner.recorder).await {
         let mut waiting = inner.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = waiting
             .as_mut()
@@ -130,7 +137,10 @@ async fn receive(mut stream: BufReader<OwnedReadHalf>, inner: Arc<Inner>) {
         .take();
 }
 
-async fn next_frame(stream: &mut BufReader<OwnedReadHalf>) -> Option<(u64, Response)> {
+async fn next_frame(
+    stream: &mut BufReader<OwnedReadHalf>,
+    recorder: &Recorder,
+) -> Option<(u64, Response)> {
     let length = usize::try_from(stream.read_u32().await.ok()?).ok()?;
     if !(8..=FRAME_BYTES_MAX).contains(&length) {
         return None;
@@ -138,6 +148,7 @@ async fn next_frame(stream: &mut BufReader<OwnedReadHalf>) -> Option<(u64, Respo
     let sequence = stream.read_u64().await.ok()?;
     let mut body = vec![0; length - 8];
     stream.read_exact(&mut body).await.ok()?;
+    recorder.record(Seen::FromHsm, &body);
     Some((sequence, decode(&body).ok()?))
 }
 
@@ -149,6 +160,7 @@ impl Link {
     pub async fn call(&self, request: &Request) -> Result<Response, LinkError> {
         let sequence = self.0.next.fetch_add(1, Ordering::Relaxed);
         let body = encode(request);
+        self.0.recorder.record(Seen::ToHsm, &body);
         let length = u32::try_from(body.len() + 8).map_err(|_| LinkError::Unexpected)?;
         let mut frame = Vec::with_capacity(body.len() + 12);
         frame.extend_from_slice(&length.to_be_bytes());

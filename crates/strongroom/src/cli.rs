@@ -1,0 +1,235 @@
+//! The command line: names, help, and nothing else.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Backups that survive the loss of every device, opened by a recovery code that nobody can guess
+/// more than ten times.
+#[derive(Parser)]
+#[command(name = "strongroom", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// One JSON object on standard output; errors as one JSON object on standard error
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Directory of this device's profile: which fleet, which account, and the device's keys
+    #[arg(long, global = true, env = "STRONGROOM_PROFILE", value_name = "DIR")]
+    pub(crate) profile: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  a fault of this machine or this program: the message names it
+  2  wrong usage
+  3  the code is wrong, or not a code; the message says how many attempts are left
+  4  the fleet refused, and the message says why
+  5  the server cannot be reached or is busy; nothing was spent, try again
+  6  the fleet is not the one that this profile trusts
+  7  the backup is damaged, or not for this key
+  8  this device has no profile or no key yet
+
+Start with `strongroom demo`, or leave a vault running with `strongroom dev`.";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Lose a phone and get the backup back, on this machine, in a minute
+    Demo(Demo),
+    /// Leave a vault running here to try every command against
+    Dev(Dev),
+    /// Make a backup key and store it under a new recovery code
+    Register(Register),
+    /// Get the backup key back with the code
+    Recover(Recover),
+    /// Check a code against this device, without spending an attempt
+    Rehearse(Rehearse),
+    /// Show attempts left, waits, resets and history
+    Status(Slot),
+    /// Put the same backup key under a new code
+    ChangeCode(Register),
+    /// Erase the backup key from the fleet
+    Delete(Delete),
+    /// Begin replacing a key that nobody can prove to own any more; it waits
+    Reset(Slot),
+    /// Stop a reset that waits
+    CancelReset(Slot),
+    /// Write an encrypted backup of a directory
+    Backup(Backup),
+    /// Read a backup back
+    Restore(Restore),
+    /// List the backups of a store
+    Snapshots(Store),
+    /// A 64-digit key for people who want no vault at all
+    #[command(subcommand)]
+    Key(Key),
+    /// Run a node: the untrusted host with its HSM process
+    Node(Node),
+    /// Print completions for a shell
+    Completions {
+        /// Which one
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// The directory to back up; a sample of a few hundred files if absent
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Dev {
+    /// Where the vault's data and a ready profile go
+    #[arg(long, default_value = "strongroom-dev")]
+    pub(crate) dir: PathBuf,
+    /// Address and port; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:7311")]
+    pub(crate) listen: SocketAddr,
+    /// Waits: a person can sit out `short`, `demo` is shorter still, `default` is what a fleet has
+    #[arg(long, value_enum, default_value_t = Waits::Short)]
+    pub(crate) waits: Waits,
+    /// Also write all that this host sees (requests, answers, frames to the HSM) to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Waits {
+    Short,
+    Demo,
+    Default,
+}
+
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Slot {
+    /// Which of the account's records (0 to 3)
+    #[arg(long, default_value_t = 0)]
+    pub(crate) slot: u8,
+}
+
+#[derive(Args)]
+pub(crate) struct Secret {
+    /// A password or PIN of your own instead of a generated code
+    #[arg(long)]
+    pub(crate) password: bool,
+    /// Read it from a file instead of asking (`-` is standard input)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) code_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Register {
+    #[command(flatten)]
+    pub(crate) slot: Slot,
+    #[command(flatten)]
+    pub(crate) secret: Secret,
+    /// How hard each guess is made on this device
+    #[arg(long, value_enum, default_value_t = Hardness::Standard)]
+    pub(crate) stretching: Hardness,
+}
+
+/// Argon2id parameter sets, chosen by measurement; docs/decisions/0005.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Hardness {
+    /// 19 MiB, 2 passes: the floor, for small devices
+    Light,
+    /// 64 MiB, 3 passes
+    Standard,
+    /// 128 MiB, 3 passes: the ceiling
+    Strong,
+}
+
+#[derive(Args)]
+pub(crate) struct Recover {
+    #[command(flatten)]
+    pub(crate) slot: Slot,
+    #[command(flatten)]
+    pub(crate) secret: Secret,
+    /// Print a secret for another program, and nothing else. Uses the key on this device if it is
+    /// there, so that it may be called often
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "password")]
+    pub(crate) print: Option<Print>,
+    /// Accept a code with three letters corrected, without asking
+    #[arg(long)]
+    pub(crate) accept_suggestion: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Print {
+    /// For `RESTIC_PASSWORD_COMMAND`: 64 hexadecimal digits
+    Password,
+    /// For `age --decrypt --identity -`
+    Age,
+}
+
+#[derive(Args)]
+pub(crate) struct Rehearse {
+    #[command(flatten)]
+    pub(crate) slot: Slot,
+    #[command(flatten)]
+    pub(crate) secret: Secret,
+}
+
+#[derive(Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    pub(crate) slot: Slot,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Store {
+    /// A folder, or s3://BUCKET/PREFIX (credentials from the usual AWS_ variables)
+    #[arg(long, env = "STRONGROOM_STORE", value_name = "FOLDER|URL")]
+    pub(crate) store: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// What to back up
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) store: Store,
+    #[command(flatten)]
+    pub(crate) slot: Slot,
+}
+
+#[derive(Args)]
+pub(crate) struct Restore {
+    /// Where to; must not exist, or be empty
+    pub(crate) target: PathBuf,
+    #[command(flatten)]
+    pub(crate) store: Store,
+    #[command(flatten)]
+    pub(crate) slot: Slot,
+    /// Which one; the newest if absent
+    #[arg(long)]
+    pub(crate) snapshot: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Key {
+    /// Make one, show it once, and keep it on this device
+    New(Slot),
+    /// Type one in
+    Enter {
+        #[command(flatten)]
+        slot: Slot,
+        /// Read it from a file instead of asking (`-` is standard input)
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Node {
+    /// Configuration: listen, data, and optionally hsm, certificate, key
+    #[arg(long, default_value = "node.toml")]
+    pub(crate) config: PathBuf,
+}
