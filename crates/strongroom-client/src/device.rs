@@ -1,8 +1,8 @@
 //! What a device keeps of its own: the backup keys, and the code sealed under a child of the root,
 //! so that it can be rehearsed without a guess and is not used for two slots (DESIGN §12).
 //!
-//! All of it lies in the app's [`Journal`]. Something registered but not yet acknowledged lies beside
-//! it under a name of its own, and takes its place when the fleet has acknowledged it.
+//! All of it lies in the app's [`Journal`]. Something registered but not yet acknowledged lies
+//! beside it under a name of its own, and takes its place when the fleet has acknowledged it.
 
 use crate::Os;
 use crate::journal::Journal;

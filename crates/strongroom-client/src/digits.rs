@@ -1,8 +1,9 @@
 //! The 64-digit key: a backup key that no fleet ever sees (DESIGN §12).
 //!
 //! 62 random digits (205 bits) and two check digits (ISO/IEC 7064, MOD 97-10), in sixteen groups of
-//! four. Every single wrong digit and every swap of neighbours is noticed; nothing is corrected. The
-//! root is derived from the digits: whoever has them has the backup, and who loses them lost it.
+//! four. Every single wrong digit and every swap of neighbours is noticed; nothing is corrected.
+//! The root is derived from the digits: whoever has them has the backup, and who loses them lost
+//! it.
 
 use crate::vault::BackupKeys;
 use strongroom_crypto::random::Entropy;

@@ -426,8 +426,8 @@ impl<S: TokenSource> Vault<S> {
         Ok(())
     }
 
-    /// What this device keeps for a slot: keys are kept by [`Self::register`] once acknowledged, and by
-    /// [`Self::recover`].
+    /// What this device keeps for a slot: keys are kept by [`Self::register`] once acknowledged,
+    /// and by [`Self::recover`].
     pub fn device(&self, slot: Slot) -> Device<'_> {
         Device::new(self.journal.as_ref(), slot)
     }

@@ -80,13 +80,20 @@ fn filled(count: u16) -> (Trie<Memory>, BTreeMap<Key, Hash>) {
 
 type Batch = Vec<(Key, Option<u16>)>;
 
+fn batch() -> impl Strategy<Value = Batch> {
+    proptest::collection::vec(
+        (key(), proptest::option::weighted(0.7, any::<u16>())),
+        0..12,
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn host_hsm_and_definition_agree_over_any_batches(
         batches in proptest::collection::vec(
-            proptest::collection::vec((key(), proptest::option::weighted(0.7, any::<u16>())), 0..12),
+            batch(),
             1..12,
         ),
         reload_at in 0usize..12,
@@ -135,7 +142,10 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_proof_never_gives_another_answer(at in any::<prop::sample::Index>(), flip in 1u8..=255) {
+    fn a_changed_proof_never_gives_another_answer(
+        at in any::<prop::sample::Index>(),
+        flip in 1u8..=255,
+    ) {
         let (mut trie, map) = filled(300);
         let (key, value) = map.iter().next().unwrap();
         let absent = [0x5a; 32];

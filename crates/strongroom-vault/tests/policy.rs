@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use strongroom_vault::policy::{Moment, NewSecret, Op, Seen};
 use strongroom_vault::record::{Body, Material, Record};
-use strongroom_wire::answer::{Destruction, EventKind, Refusal};
+use strongroom_wire::answer::{Destruction, EventKind, Refusal, Totals};
 use strongroom_wire::manifest::Policy;
 use strongroom_wire::{AttemptId, Digest, LogIndex, OpId, PublicKey, UnixMs};
 
@@ -444,6 +444,34 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..200)
 }
 
+fn op_of(number: u64) -> Op {
+    Op {
+        id: OpId(u128::from(number + 1_000).to_be_bytes()),
+        body: Digest([number as u8; 32]),
+    }
+}
+
+fn ripe(record: &Record, now: u64) -> bool {
+    let reset = record.live().and_then(|live| live.reset);
+    reset.is_some_and(|reset| reset.until.0 <= now)
+}
+
+fn grew(before: &Totals, after: &Totals) -> bool {
+    let all = |t: &Totals| {
+        [
+            t.starts,
+            t.unproved,
+            t.resets,
+            t.replacements,
+            t.destructions,
+        ]
+    };
+    all(before)
+        .iter()
+        .zip(all(after))
+        .all(|(old, new)| new >= *old)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -464,10 +492,7 @@ proptest! {
             index += 1;
             number += 1;
             let at = Moment { index: LogIndex(index), now: UnixMs(now), policy: &policy };
-            let fresh_op = Op {
-                id: OpId(u128::from(number + 1_000).to_be_bytes()),
-                body: Digest([number as u8; 32]),
-            };
+            let fresh_op = op_of(number);
             match step {
                 Step::Wait(time) => now += time,
                 Step::Guess { retry_of } => {
@@ -496,14 +521,14 @@ proptest! {
                 }
                 Step::Reset => drop(record.reset(fresh_op, &at)),
                 Step::Delete { proved } => {
-                    let ripe = record.live().and_then(|l| l.reset).is_some_and(|r| r.until.0 <= now);
+                    let ripe = ripe(&record, now);
                     let lived = record.live().is_some();
                     let done = record.delete(fresh_op, proved, &at);
                     prop_assert!(done.is_err() || (lived && (proved || ripe)));
                 }
                 Step::Replace { proved, fresh_ticket } => {
                     let seen = if fresh_ticket { Seen::of(Some(&record)) } else { first_ticket };
-                    let ripe = record.live().and_then(|l| l.reset).is_some_and(|r| r.until.0 <= now);
+                    let ripe = ripe(&record, now);
                     let lived = record.live().is_some();
                     if record.replace(fresh_op, seen, secret(100), proved, &at).is_ok() {
                         prop_assert!(!lived || proved || ripe, "no silent replacement (P6)");
@@ -514,13 +539,8 @@ proptest! {
                 }
             }
             prop_assert!(answered.len() <= 10, "P1: {} guesses answered", answered.len());
-            let now_totals = record.lineage.totals;
-            prop_assert!(now_totals.starts >= totals.starts);
-            prop_assert!(now_totals.unproved >= totals.unproved);
-            prop_assert!(now_totals.resets >= totals.resets);
-            prop_assert!(now_totals.replacements >= totals.replacements);
-            prop_assert!(now_totals.destructions >= totals.destructions);
-            totals = now_totals;
+            prop_assert!(grew(&totals, &record.lineage.totals), "totals never shrink");
+            totals = record.lineage.totals;
             if let Some(live) = record.live() {
                 prop_assert_eq!(usize::from(live.attempts_left), 10 - answered.len());
             }

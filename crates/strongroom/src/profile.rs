@@ -55,7 +55,7 @@ pub(crate) enum TokensFrom {
 /// Either source of tokens.
 pub(crate) enum Source {
     Command(CommandTokens),
-    Development(Account),
+    Development(Box<Account>),
 }
 
 impl TokenSource for Source {
@@ -133,7 +133,8 @@ impl Profile {
                 let seed = seed
                     .and_then(|seed| <[u8; 32]>::try_from(seed).ok())
                     .ok_or_else(|| Failure::usage("profile.json: seed is not 32 bytes in hex"))?;
-                Source::Development(Account::new(Issuer::new(issuer, &seed), fleet, subject))
+                let account = Account::new(Issuer::new(issuer, &seed), fleet, subject);
+                Source::Development(Box::new(account))
             }
         })
     }

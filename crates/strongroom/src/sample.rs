@@ -1,5 +1,5 @@
-//! A sample to back up: a few hundred files of mixed types, some megabytes; and the comparison of two
-//! directories in every byte, mode and time.
+//! A sample to back up: a few hundred files of mixed types, some megabytes; and the comparison of
+//! two directories in every byte, mode and time.
 
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;

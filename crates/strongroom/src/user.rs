@@ -290,15 +290,16 @@ pub(crate) fn key(profile: &Profile, command: &Key, output: Output) -> Result<()
         }
     };
     profile.device(slot).keep(&key.keys(), None)?;
-    output.answer(&json!({"key": shown.as_ref().map(|key| key.as_str())}), || {
-        match &shown {
+    output.answer(
+        &json!({"key": shown.as_ref().map(|key| key.as_str())}),
+        || match &shown {
             Some(key) => format!(
-                "Your key. Write it down; it is not shown again, and nobody can give it back:\n\n    \
+                "Your key. Write it down; it is not shown again, and nobody can give it back:\n\n\
                  {}",
                 **key
             ),
             None => "The key is on this device.".to_owned(),
-        }
-    });
+        },
+    );
     Ok(())
 }

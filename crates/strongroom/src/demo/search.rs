@@ -48,8 +48,8 @@ impl Needles {
         Self(encoded.collect())
     }
 
-    /// Searches directories; an error names the first secret found. Also proves that it can find: an
-    /// account token, which the host knows, must turn up in the host's recording.
+    /// Searches directories; an error names the first secret found. Also proves that it can find:
+    /// an account token, which the host knows, must turn up in the host's recording.
     pub(crate) fn search(&self, tops: &[PathBuf]) -> Result<String, Failure> {
         let (mut files, mut bytes, mut control) = (0_u32, 0_u64, false);
         for top in tops {
