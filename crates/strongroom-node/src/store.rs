@@ -17,7 +17,10 @@ use strongroom_wire::{LogIndex, decode, encode};
 pub enum StoreError {
     /// The engine failed: the disk is full, or broken.
     #[error("the store failed (is the disk full?): {0}")]
-    Engine(#[from] fjall::Error),
+    Engine(#[source] fjall::Error),
+    /// Another process has it open.
+    #[error("the store is in use: another node runs on the same data directory")]
+    InUse,
     /// Something stored is not what was written.
     #[error("the store is damaged: {0}; restore it from a copy")]
     Corrupt(&'static str),
@@ -32,6 +35,15 @@ pub enum StoreError {
         /// The store's newest.
         store: LogIndex,
     },
+}
+
+impl From<fjall::Error> for StoreError {
+    fn from(error: fjall::Error) -> Self {
+        match error {
+            fjall::Error::Locked => Self::InUse,
+            other => Self::Engine(other),
+        }
+    }
 }
 
 /// The store; cheap to clone.

@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// Leave a vault running here to try every command against
     Dev(Dev),
     /// Make a backup key and store it under a new recovery code
-    Register(Register),
+    Register(NewKey),
     /// Get the backup key back with the code
     Recover(Recover),
     /// Check a code against this device, without spending an attempt
@@ -141,6 +141,15 @@ pub(crate) enum Hardness {
     Standard,
     /// 128 MiB, 3 passes: the ceiling
     Strong,
+}
+
+#[derive(Args)]
+pub(crate) struct NewKey {
+    #[command(flatten)]
+    pub(crate) register: Register,
+    /// Give up the key that this device holds: no new code will open what was backed up with it
+    #[arg(long)]
+    pub(crate) replace: bool,
 }
 
 #[derive(Args)]

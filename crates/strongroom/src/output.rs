@@ -99,9 +99,8 @@ impl From<std::io::Error> for Failure {
 
 impl From<CodeError> for Failure {
     fn from(error: CodeError) -> Self {
-        let hint = "a recovery code has 30 letters in six groups; a password of your own needs \
-                    `--password`. Nothing was sent";
-        Self::new(Kind::WrongCode, format!("{error}; {hint}"))
+        let hint = "Nothing was sent. (A password of your own needs --password.)";
+        Self::new(Kind::WrongCode, format!("{error} {hint}"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a person does with a key: register, recover, look, change, delete.
 
-use crate::cli::{Delete, Hardness, Key, Print, Recover, Register, Rehearse};
+use crate::cli::{Delete, Hardness, Key, NewKey, Print, Recover, Register, Rehearse};
 use crate::output::{Failure, Kind, Output, span};
 use crate::profile::Profile;
 use crate::secret;
@@ -33,8 +33,23 @@ fn receipt_json(receipt: &Receipt) -> serde_json::Value {
     })
 }
 
-/// `register` and `change-code`: the difference is whose key goes under the new code.
+/// `register`.
 pub(crate) async fn register(
+    profile: &Profile,
+    options: &NewKey,
+    output: Output,
+) -> Result<(), Failure> {
+    let slot = Slot(options.register.slot.slot);
+    if !options.replace && profile.device(slot).keys()?.is_some() {
+        let message = "this device holds a key already. `strongroom change-code` puts it under a \
+                       new code; --replace gives it up, and with it what was backed up";
+        return Err(Failure::usage(message));
+    }
+    store(profile, &options.register, false, output).await
+}
+
+/// Puts a key under a new code: the one this device holds, or a new one.
+pub(crate) async fn store(
     profile: &Profile,
     options: &Register,
     same_key: bool,
