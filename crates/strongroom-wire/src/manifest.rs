@@ -156,6 +156,8 @@ impl Policy {
             return Err(ManifestError::AttemptsOutOfRange);
         }
         let durations = [
+            self.last_chance_ms,
+            self.reset_wait_ms,
             self.register_ticket_ms,
             self.recover_ticket_ms,
             self.token_ms_max,
@@ -171,11 +173,10 @@ impl Policy {
     /// # Errors
     /// [`ManifestError::Loosened`].
     pub fn check_tightens(&self, before: &Self) -> Result<(), ManifestError> {
-        let waits_kept = before
-            .delays_ms
-            .iter()
-            .enumerate()
-            .all(|(i, wait)| self.delays_ms.get(i).is_some_and(|new| new >= wait));
+        // Past the end of either list too: a delay appended below the one that repeats would
+        // shorten every wait from there on.
+        let listed = self.delays_ms.len().max(before.delays_ms.len());
+        let waits_kept = (0..listed).all(|i| self.delay_at(i) >= before.delay_at(i));
         let tighter = waits_kept
             && self.attempts_max <= before.attempts_max
             && self.slots_max <= before.slots_max
@@ -194,7 +195,11 @@ impl Policy {
         let Some(position) = unfinished.checked_sub(3) else {
             return 0;
         };
-        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        self.delay_at(usize::try_from(position).unwrap_or(usize::MAX))
+    }
+
+    /// The delay at a position of the list; its last one repeats.
+    fn delay_at(&self, position: usize) -> u64 {
         self.delays_ms
             .get(position)
             .or(self.delays_ms.last())
