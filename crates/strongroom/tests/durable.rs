@@ -55,8 +55,8 @@ impl Door {
     }
 }
 
-/// Tries until the network lets it through. Every try of the client's is a new attempt, unlike those
-/// that the transport makes by itself.
+/// Tries until the network lets it through. Every try of the client's is a new attempt, unlike
+/// those that the transport makes by itself.
 async fn through<T, F: Future<Output = Result<T, Error>>>(call: impl Fn() -> F) -> T {
     loop {
         match call().await {

@@ -1,4 +1,5 @@
-//! The programs that people have already: Debian's restic and age, with what `recover --print` says.
+//! The programs that people have already: Debian's restic and age, with what `recover --print`
+//! says.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -75,8 +76,15 @@ fn the_stock_age_opens_a_backup_with_the_printed_identity() {
     drop(tool("age"));
     let ran = Command::new("sh")
         .arg("-c")
-        .arg("set -e; age -d -i \"$1\" -o plain \"$2\"; zstd -dcq plain | tar -xO --wildcards '*letter.txt'")
-        .args(["sh".as_ref(), dev.path("identity").as_os_str(), object.as_os_str()])
+        .arg(
+            "set -e; age -d -i \"$1\" -o plain \"$2\"; zstd -dcq plain \
+               | tar -xO --wildcards '*letter.txt'",
+        )
+        .args([
+            "sh".as_ref(),
+            dev.path("identity").as_os_str(),
+            object.as_os_str(),
+        ])
         .current_dir(dev.place.path())
         .output()
         .unwrap();

@@ -1,0 +1,2 @@
+//! Nothing: the measurements are in `benches`, run by `cargo xtask bench`.
+#![forbid(unsafe_code)]
