@@ -179,3 +179,17 @@ fn elements(bytes: &[u8], at: &Head) -> Vec<(usize, usize)> {
         })
         .collect()
 }
+
+/// The bytes with one item replaced by others.
+pub fn replaced(bytes: &[u8], at: &Head, by: &[u8]) -> Vec<u8> {
+    splice(bytes, at.at, at.end, by)
+}
+
+/// The head of the `nth` item of that kind, from 0.
+pub fn nth(bytes: &[u8], major: u8, nth: usize) -> Head {
+    let found = heads(bytes)
+        .into_iter()
+        .filter(|head| head.major == major)
+        .nth(nth);
+    found.expect("the message has that many items of the kind")
+}
