@@ -179,3 +179,38 @@ fn an_answer_key_takes_neither_the_request_nor_another_answers_nonce() {
     let mixed = [&first[..32], &second[32..]].concat();
     assert!(exchange.client.open(&mixed).is_err());
 }
+
+#[test]
+fn an_answer_has_the_form_that_rfc_9458_gives_it() {
+    use chacha20poly1305::aead::{Aead as _, KeyInit as _};
+    use hpke::Deserializable as _;
+    use hpke::kem::XWing;
+    use strongroom_crypto::hash::sha256;
+
+    let exchange = Exchange::new(17);
+    let sealed = exchange.open().seal(b"the answer", &Seeded::new(18));
+    // The same by hand: the exported secret, then Extract and Expand over enc's digest and nonce.
+    let private = <XWing as hpke::Kem>::PrivateKey::from_bytes(&[7; 32]).unwrap();
+    let enc = <XWing as hpke::Kem>::EncappedKey::from_bytes(&exchange.enc).unwrap();
+    let receiver =
+        hpke::setup_receiver::<hpke::aead::ChaCha20Poly1305, hpke::kdf::HkdfSha256, XWing>(
+            &hpke::OpModeR::Base,
+            &private,
+            &enc,
+            INFO,
+        )
+        .unwrap();
+    let mut secret = [0; 32];
+    receiver
+        .export(b"strongroom/v1 response", &mut secret)
+        .unwrap();
+    let (response_nonce, ciphertext) = sealed.split_at(32);
+    let salt = [&sha256(&[&exchange.enc]), response_nonce].concat();
+    let hkdf = hkdf::Hkdf::<sha2::Sha256>::new(Some(&salt), &secret);
+    let (mut key, mut nonce) = ([0; 32], [0; 12]);
+    hkdf.expand(b"key", &mut key).unwrap();
+    hkdf.expand(b"nonce", &mut nonce).unwrap();
+    let cipher = chacha20poly1305::ChaCha20Poly1305::new(&key.into());
+    let answer = cipher.decrypt(&nonce.into(), ciphertext).unwrap();
+    assert_eq!(answer, b"the answer");
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod channel;
+mod golden;
 mod kdf;
 mod opaque;
 mod seal;
