@@ -6,6 +6,7 @@
 use crate::roots::Fleet;
 use crate::tokens::Tokens;
 use crate::{Ksf, Os};
+use std::sync::Arc;
 use strongroom_crypto::channel::{ChannelError, ResponseKey, Sender};
 use strongroom_crypto::opaque::{ClientLogin, ClientRegistration, Identities};
 use strongroom_crypto::random::Entropy as _;
@@ -334,10 +335,11 @@ impl Registration {
 }
 
 /// A guess. Keep it until it is answered: its retries are free, another one costs.
+#[derive(Clone)]
 pub struct Recovery {
     slot: Slot,
     attempt: AttemptId,
-    opaque: ClientLogin,
+    opaque: Arc<ClientLogin>,
 }
 
 /// A recovery that opened, and the finish that restores the guesses.
@@ -362,7 +364,7 @@ impl Recovery {
         Ok(Self {
             slot,
             attempt,
-            opaque,
+            opaque: Arc::new(opaque),
         })
     }
 

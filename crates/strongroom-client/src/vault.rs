@@ -9,12 +9,14 @@ use crate::session::{
 use crate::tokens::{TokenError, TokenSource, Tokens};
 use crate::transport::{Http, TransportError};
 use crate::{Ksf, Os};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use strongroom_crypto::wrap::Root;
 use strongroom_wire::answer::{Answer, Receipt, Refusal, StatusReport, TicketGrant, Totals};
 use strongroom_wire::request::Finish;
 use strongroom_wire::{Slot, UnixMs, decode, encode};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// Why a call failed. [`Error::Refused`] is the fleet's own answer.
@@ -133,6 +135,14 @@ pub struct Vault<S> {
     tokens: S,
     journal: Arc<dyn Journal>,
     ksf: Ksf,
+    unanswered: Mutex<BTreeMap<Slot, Unanswered>>,
+}
+
+/// A guess that was sent and not answered, and the code it is for. Sent again with that code it is
+/// the same guess, and costs no other.
+struct Unanswered {
+    code: Zeroizing<Vec<u8>>,
+    recovery: Recovery,
 }
 
 impl<S: TokenSource> Vault<S> {
@@ -153,6 +163,7 @@ impl<S: TokenSource> Vault<S> {
             tokens,
             journal,
             ksf: Ksf::Argon2idM64T3,
+            unanswered: Mutex::default(),
         })
     }
 
@@ -236,17 +247,21 @@ impl<S: TokenSource> Vault<S> {
         self.finish(&grant, &finish, slot).await
     }
 
-    /// Recovers with a code. A wrong one costs a guess; a lost answer does not.
+    /// Recovers with a code. A wrong one costs a guess; a lost answer does not: called again with
+    /// the same code after a failure of the network, or after it was cancelled, it goes on with the
+    /// same guess.
     ///
     /// # Errors
     /// [`Error::WrongCode`] and the rest of [`Error`].
     pub async fn recover(&self, code: &[u8], slot: Slot) -> Result<Recovered, Error> {
         self.finish_pending().await?;
         let tokens = self.tokens.tokens().await?;
-        let mut recovery = Recovery::new(code, slot, session::new_attempt(now(), None))?;
+        let mut recovery = self.attempt(code, slot)?;
         let started = loop {
             let outgoing = recovery.request(&self.fleet, &tokens)?;
-            match self.send(&outgoing, Some(&tokens)).await? {
+            let answer = self.send(&outgoing, Some(&tokens)).await?;
+            self.lock_unanswered().remove(&slot);
+            match answer {
                 Answer::RecoverStarted(started) => break started,
                 Answer::Refused(Refusal::StaleAttempt { greatest, now }) => {
                     // Our clock is behind (or ahead): the fleet says what to beat.
@@ -255,6 +270,7 @@ impl<S: TokenSource> Vault<S> {
                         return Err(Error::Refused(Refusal::StaleAttempt { greatest, now }));
                     }
                     recovery.renumber(next);
+                    self.put_unanswered(code, slot, &recovery);
                 }
                 other => return Err(unexpected(other)),
             }
@@ -285,6 +301,32 @@ impl<S: TokenSource> Vault<S> {
             receipt,
             totals: started.totals,
         })
+    }
+
+    /// The guess that was not answered, if it is with this code; else a new one, put down first.
+    fn attempt(&self, code: &[u8], slot: Slot) -> Result<Recovery, Error> {
+        if let Some(unanswered) = self.lock_unanswered().get(&slot)
+            && bool::from(unanswered.code.as_slice().ct_eq(code))
+        {
+            return Ok(unanswered.recovery.clone());
+        }
+        let recovery = Recovery::new(code, slot, session::new_attempt(now(), None))?;
+        self.put_unanswered(code, slot, &recovery);
+        Ok(recovery)
+    }
+
+    fn put_unanswered(&self, code: &[u8], slot: Slot, recovery: &Recovery) {
+        let unanswered = Unanswered {
+            code: Zeroizing::new(code.to_vec()),
+            recovery: recovery.clone(),
+        };
+        self.lock_unanswered().insert(slot, unanswered);
+    }
+
+    fn lock_unanswered(&self) -> MutexGuard<'_, BTreeMap<Slot, Unanswered>> {
+        self.unanswered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The record's state, fresh; with history if the owner's keys are at hand.

@@ -1,9 +1,9 @@
 //! One member under load: HSM CPU against bare cryptography, durable operations per second,
 //! latency, disk and memory (DESIGN §13, as far as one member goes).
 //!
-//! Node and HSM are processes of their own; the clients are this one, and their cost is not counted.
-//! Rates by CPU say what two cores would carry if they did nothing else; rates by the wall clock are
-//! with the clients on the same machine.
+//! Node and HSM are processes of their own; the clients are this one, and their cost is not
+//! counted. Rates by CPU say what two cores would carry if they did nothing else; rates by the wall
+//! clock are with the clients on the same machine.
 #![forbid(unsafe_code)]
 
 mod bare;
