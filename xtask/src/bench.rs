@@ -109,7 +109,7 @@ fn bench_name(path: &Path) -> Option<String> {
 
 /// Cargo adds `--bench` to the arguments; a bench ignores it, and reads `--big`.
 fn of_crate(package: &str, name: &str, big: bool) -> Bench {
-    let mut command = command("cargo bench --quiet --locked --package");
+    let mut command = command("cargo bench --quiet --locked --all-features --package");
     command.args([package, "--bench", name]);
     if big {
         command.args(["--", "--big"]);
