@@ -106,12 +106,16 @@ fn serve_dir(dir: &std::path::Path, threads: usize, self_test: bool) -> ExitCode
         return fail(5, &error);
     }
     if self_test {
+        if let Err(error) = sandbox::close_calls() {
+            return fail(5, &error);
+        }
         print!("{}", sandbox::self_test());
         return ExitCode::SUCCESS;
     }
-    match serve::serve_stdin(&platform, threads) {
+    match serve::serve_stdin(&platform, threads, sandbox::close_calls) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(serve::ServeError::Start) => fail(4, &serve::ServeError::Start.to_string()),
+        Err(error @ serve::ServeError::Start) => fail(4, &error.to_string()),
+        Err(error @ serve::ServeError::Sandbox(_)) => fail(5, &error.to_string()),
         Err(error @ serve::ServeError::Frames(_)) => fail(6, &error.to_string()),
         Err(error) => fail(7, &error.to_string()),
     }

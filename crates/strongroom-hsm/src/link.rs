@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use strongroom_wire::frame::{Request, Response};
-use strongroom_wire::limits::FRAME_BYTES_MAX;
+use strongroom_wire::limits::RESPONSE_BYTES_MAX;
 use strongroom_wire::{decode, encode};
 
 /// A running HSM process and the socket to it. Dropping it kills the process.
@@ -81,7 +81,7 @@ impl Link {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
         let length = usize::try_from(u32::from_be_bytes(length)).map_err(|_| invalid())?;
-        if !(8..=FRAME_BYTES_MAX).contains(&length) {
+        if !(8..=RESPONSE_BYTES_MAX).contains(&length) {
             return Err(invalid());
         }
         let mut body = vec![0; length];

@@ -1,8 +1,8 @@
 //! The sandbox: what the process gives up before it reads its first frame.
 //!
-//! - Landlock: no file but those of its own directory; no TCP.
-//! - seccomp: no sockets, no new programs, no tracing; each is refused (EPERM).
-//! - no core dumps, not traceable by its own user, no new privileges.
+//! - Landlock ([`enter`]): no file but those of its own directory; no TCP.
+//! - seccomp ([`close_calls`]): a list of the calls it needs; all others are refused (EPERM).
+//! - no core dumps, not traceable by its own user, no new privileges; memory locked.
 //!
 //! This protects the host from the HSM process, and the process from a bug in itself. It does not
 //! protect the process from root: that is what platform classes are about (DESIGN §8).
@@ -11,7 +11,10 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, RulesetStatus,
 };
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -32,14 +35,37 @@ pub fn enter(dir: &Path) -> Result<(), String> {
         .map_err(|e| format!("cannot forbid core files: {e}"))?;
     rustix::thread::set_no_new_privs(true)
         .map_err(|e| format!("cannot give up new privileges: {e}"))?;
-    if rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT).is_err() {
+    lock_memory();
+    restrict_files(dir)
+}
+
+/// Keeps keys out of swap: all memory, also what is allocated later, as far as the limit goes.
+fn lock_memory() {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use rustix::thread::CapabilitySet;
+    let maximum = getrlimit(Resource::Memlock).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    let _ = setrlimit(Resource::Memlock, raised);
+    let exempt = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
+    // Under a low limit locked growth would fail allocations; then what is there now is locked.
+    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    let wide = exempt || maximum.is_none_or(|bytes| bytes >= LOCKED_BYTES);
+    let locked = (wide && mlockall(all).is_ok()) || mlockall(MlockAllFlags::CURRENT).is_ok();
+    if !(wide && locked) {
         eprintln!(
-            "strongroom-hsm: warning: memory is not locked (RLIMIT_MEMLOCK); swap may hold keys"
+            "strongroom-hsm: warning: memory is not locked in full (RLIMIT_MEMLOCK is below \
+             {LOCKED_BYTES}); swap may hold keys"
         );
     }
-    restrict_files(dir)?;
-    restrict_calls()
 }
+
+/// Address space that all threads and their heaps take.
+const LOCKED_BYTES: u64 = 1 << 30;
 
 fn restrict_files(dir: &Path) -> Result<(), String> {
     let abi = ABI::V5;
@@ -76,37 +102,101 @@ fn own_access() -> landlock::BitFlags<AccessFs> {
         | AccessFs::Refer
 }
 
-/// Calls that end the process: the network, other programs, other processes, the kernel's doors.
-fn forbidden() -> Vec<i64> {
-    let mut calls = Vec::new();
+/// The system calls that serving frames needs: the two files of the anchor and the blobs, the socket
+/// that is there already, memory, locks, clocks, randomness, and the end. No call makes a socket, a
+/// process, a thread or executable memory.
+fn needed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = [
+        // the socket
+        libc::SYS_read,
+        libc::SYS_write,
+        libc::SYS_writev,
+        libc::SYS_recvfrom,
+        libc::SYS_sendto,
+        // files
+        libc::SYS_openat,
+        libc::SYS_close,
+        libc::SYS_fstat,
+        libc::SYS_newfstatat,
+        libc::SYS_statx,
+        libc::SYS_lseek,
+        libc::SYS_pread64,
+        libc::SYS_pwrite64,
+        libc::SYS_ftruncate,
+        libc::SYS_fsync,
+        libc::SYS_fdatasync,
+        libc::SYS_renameat,
+        libc::SYS_renameat2,
+        libc::SYS_unlinkat,
+        libc::SYS_fcntl,
+        // memory
+        libc::SYS_brk,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_madvise,
+        // threads that are there already
+        libc::SYS_futex,
+        libc::SYS_sched_yield,
+        libc::SYS_sched_getaffinity,
+        libc::SYS_rseq,
+        libc::SYS_gettid,
+        libc::SYS_getpid,
+        libc::SYS_sigaltstack,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigaction,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_restart_syscall,
+        // clocks and randomness
+        libc::SYS_clock_gettime,
+        libc::SYS_getrandom,
+        // the end
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+    ]
+    .into_iter()
+    .map(|call| (call, Vec::new()))
+    .collect();
     #[cfg(target_arch = "x86_64")]
-    calls.extend([
-        41, 42, 43, 49, 50, 288, // socket, connect, accept, bind, listen, accept4
-        56, 57, 58, // clone without threads is refused by flags below; fork, vfork
-        59, 322, // execve, execveat
-        101, 310, 311, // ptrace, process_vm_readv, process_vm_writev
-        155, 161, 165, 166, // pivot_root, chroot, mount, umount2
-        169, 175, 176, 246, 313, 320, // reboot, modules, kexec
-        250, 248, 249, // keyctl, add_key, request_key
-        272, 308, 321, 323, 425, 298, // unshare, setns, bpf, userfaultfd, io_uring, perf
-    ]);
-    #[cfg(target_arch = "x86_64")]
-    calls.retain(|call| *call != 56);
-    calls
+    for call in [
+        libc::SYS_open,
+        libc::SYS_stat,
+        libc::SYS_rename,
+        libc::SYS_unlink,
+    ] {
+        rules.insert(call, Vec::new());
+    }
+    let failed = |e| format!("seccomp: {e}");
+    // Memory, but none that can be executed.
+    let execute = SeccompCmpOp::MaskedEq(libc::PROT_EXEC.cast_unsigned().into());
+    let not_executable =
+        SeccompCondition::new(2, SeccompCmpArgLen::Dword, execute, 0).map_err(failed)?;
+    // A signal to this very process: how an assertion ends it.
+    let own = u64::from(std::process::id());
+    let to_self =
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own).map_err(failed)?;
+    for (call, condition) in [
+        (libc::SYS_mmap, not_executable.clone()),
+        (libc::SYS_mprotect, not_executable),
+        (libc::SYS_tgkill, to_self),
+    ] {
+        let rule = SeccompRule::new(vec![condition]).map_err(failed)?;
+        rules.insert(call, vec![rule]);
+    }
+    Ok(rules)
 }
 
-fn restrict_calls() -> Result<(), String> {
-    let rules: BTreeMap<i64, Vec<_>> = forbidden().into_iter().map(|call| (call, vec![])).collect();
-    if rules.is_empty() {
-        eprintln!("strongroom-hsm: warning: no system-call filter for this architecture");
-        return Ok(());
-    }
+/// Gives up every system call that serving does not need, for all threads at once. Call it when the
+/// last thread has started.
+///
+/// # Errors
+/// What could not be given up, in words.
+pub fn close_calls() -> Result<(), String> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|e| format!("seccomp: {e}"))?;
-    let denied = SeccompAction::Errno(1);
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch)
+    let denied = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    let filter = SeccompFilter::new(needed()?, denied, SeccompAction::Allow, arch)
         .and_then(BpfProgram::try_from)
         .map_err(|e| format!("seccomp: {e}"))?;
-    seccompiler::apply_filter(&filter).map_err(|e| format!("seccomp: {e}"))
+    seccompiler::apply_filter_all_threads(&filter).map_err(|e| format!("seccomp: {e}"))
 }
 
 /// Tries what must be forbidden; one line each.
@@ -133,6 +223,18 @@ pub fn self_test() -> String {
         (
             "run a program",
             std::process::Command::new("/bin/true").spawn().is_err(),
+        ),
+        (
+            "start a thread",
+            std::thread::Builder::new().spawn(|| {}).is_err(),
+        ),
+        (
+            "open a local socket",
+            std::os::unix::net::UnixDatagram::unbound().is_err_and(denied),
+        ),
+        (
+            "watch its own files",
+            rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::empty()).is_err(),
         ),
     ];
     attempts

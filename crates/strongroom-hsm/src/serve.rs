@@ -1,33 +1,38 @@
-//! The serve loop: frames from the host, answered by worker threads and one state thread.
+//! The serve loop: a few equal threads take turns at the socket.
 //!
 //! ```text
-//! reader ──Open, Evaluate──▶ workers (N) ──▶ writer
-//!    └────everything else──▶ state (1)  ──▶ writer
+//! thread: take the reader → read one frame → give the reader up → answer it → again
 //! ```
 //!
-//! Queues are bounded: a host that sends faster than it is served is not read. A malformed message
-//! inside a whole frame is answered by name; a broken frame ends the process, since nothing after
-//! it can be trusted to begin where it says. A panic anywhere stops the process: half a step is
-//! worse than none.
+//! Whoever holds the reader reads one frame and, if it is for the state machine, draws a number;
+//! state requests are then answered in the order of their numbers, one at a time. So what came first
+//! is decided first, no queue stands between reading and working, and a host that sends faster than
+//! it is served is not read.
+//!
+//! A malformed message inside a whole frame is answered by name; a broken frame ends the process,
+//! since nothing after it can be trusted to begin where it says. A panic anywhere stops the process:
+//! half a step is worse than none.
 
-use std::io::{BufReader, ErrorKind, Read, Write as _};
+use std::io::{BufReader, ErrorKind, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use strongroom_vault::{Desk, Platform, Preparer, Table, Vault};
-use strongroom_wire::frame::{HsmError, Request, Response};
+use strongroom_wire::frame::{FRAME_VERSION, HsmError, Request, Response};
 use strongroom_wire::limits::FRAME_BYTES_MAX;
 use strongroom_wire::{decode, encode};
 
-/// Frames waiting for the workers, and for the state thread.
-const QUEUE: usize = 256;
+/// Threads beside one for each core: one may wait for the disk under the anchor, and one for its
+/// turn behind it, while the cores compute.
+const THREADS_WAITING: usize = 2;
 
 /// Why serving ended.
 #[derive(Debug)]
 pub enum ServeError {
     /// The platform's contents are damaged.
     Start,
+    /// The process could not give up what it does not need.
+    Sandbox(String),
     /// The host broke the framing.
     Frames(&'static str),
     /// The socket failed.
@@ -41,6 +46,7 @@ impl std::fmt::Display for ServeError {
                 "the stored keys or anchor are damaged or belong to another device; restore the \
                  directory, or replace this member",
             ),
+            Self::Sandbox(what) => f.write_str(what),
             Self::Frames(what) => write!(f, "the host broke the framing: {what}"),
             Self::Io(error) => write!(f, "the socket to the host failed: {error}"),
         }
@@ -48,44 +54,85 @@ impl std::fmt::Display for ServeError {
 }
 
 struct Shared<P> {
+    reader: Mutex<Reader>,
     desk: Mutex<Desk>,
     preparer: RwLock<Option<Arc<Preparer<P>>>>,
+    state: Turns<Vault<P>>,
     writer: Mutex<UnixStream>,
+}
+
+/// The host's side of the socket, and what has been seen there.
+struct Reader {
+    stream: BufReader<UnixStream>,
+    greeted: bool,
+    next_turn: u64,
+    /// How reading ended, once it has.
+    ended: Option<Result<(), ServeError>>,
+}
+
+/// A whole frame that is a request.
+struct Job {
+    sequence: u64,
+    request: Request,
+    /// Its number, if the state machine answers it.
+    turn: Option<u64>,
+}
+
+/// Something used by one thread at a time, in the order of numbers drawn before.
+struct Turns<T> {
+    now: Mutex<(u64, T)>,
+    moved: Condvar,
+}
+
+impl<T> Turns<T> {
+    fn new(value: T) -> Self {
+        Self {
+            now: Mutex::new((0, value)),
+            moved: Condvar::new(),
+        }
+    }
+
+    /// Waits for the turn, uses the value, and passes it on.
+    fn take<R>(&self, turn: u64, f: impl FnOnce(&mut T) -> R) -> R {
+        let mut now = self
+            .moved
+            .wait_while(lock(&self.now), |(serving, _)| *serving != turn)
+            .unwrap_or_else(PoisonError::into_inner);
+        let result = f(&mut now.1);
+        now.0 += 1;
+        drop(now);
+        self.moved.notify_all();
+        result
+    }
+}
+
+/// A poisoned lock means that a thread panicked: the process is about to stop.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<P> Table for Shared<P> {
     fn with<R>(&self, f: impl FnOnce(&mut Desk) -> R) -> R {
-        // A poisoned lock means that a thread panicked: the process is about to stop.
-        f(&mut self.desk.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut lock(&self.desk))
     }
 }
 
-impl<P> Shared<P> {
-    fn answer(&self, sequence: u64, response: &Response) {
-        let frame = crate::link::frame(sequence, &encode(response));
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if writer.write_all(&frame).is_err() {
-            // The host is gone; the reader sees the same and ends the process in order.
-        }
-    }
-}
-
-type Job = (u64, Request);
-
-/// Serves the socket that the host gave as standard input, until it closes.
+/// Serves the socket that the host gave as standard input, until it closes. `close` gives up what
+/// only starting threads needs; not one frame is read before.
 ///
 /// # Errors
 /// [`ServeError`].
 pub fn serve_stdin<P: Platform + 'static>(
     platform: &Arc<P>,
     threads: usize,
+    close: impl FnOnce() -> Result<(), String>,
 ) -> Result<(), ServeError> {
     let stdin = std::io::stdin();
     let fd = stdin.as_fd().try_clone_to_owned().map_err(ServeError::Io)?;
-    serve(UnixStream::from(fd), platform, threads)
+    serve(UnixStream::from(fd), platform, threads, close)
 }
 
-/// Serves one connection until it closes.
+/// Serves one connection until it closes. What was begun is finished before this returns.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -93,35 +140,36 @@ pub fn serve<P: Platform + 'static>(
     stream: UnixStream,
     platform: &Arc<P>,
     threads: usize,
+    close: impl FnOnce() -> Result<(), String>,
 ) -> Result<(), ServeError> {
     stop_on_panic();
     let vault = Vault::start(platform.clone()).map_err(|_| ServeError::Start)?;
+    let writer = stream.try_clone().map_err(ServeError::Io)?;
     let shared = Arc::new(Shared {
+        reader: Mutex::new(Reader::new(stream)),
         desk: Mutex::new(Desk::default()),
         preparer: RwLock::new(None),
-        writer: Mutex::new(stream.try_clone().map_err(ServeError::Io)?),
+        state: Turns::new(vault),
+        writer: Mutex::new(writer),
     });
-    let (to_state, state_jobs) = sync_channel::<Job>(QUEUE);
-    let (to_workers, worker_jobs) = sync_channel::<Job>(QUEUE);
-    let worker_jobs = Arc::new(Mutex::new(worker_jobs));
-    for _ in 0..threads {
-        let (shared, jobs) = (shared.clone(), worker_jobs.clone());
-        std::thread::spawn(move || work(&shared, &jobs));
+    let mut reader = lock(&shared.reader);
+    let threads: Vec<_> = (0..threads + THREADS_WAITING)
+        .map(|_| {
+            let shared = shared.clone();
+            std::thread::spawn(move || shared.work())
+        })
+        .collect();
+    let closed = close().map_err(ServeError::Sandbox);
+    if closed.is_err() {
+        reader.ended = Some(closed);
     }
-    let state = {
-        let shared = shared.clone();
-        std::thread::spawn(move || decide(vault, &shared, &state_jobs))
-    };
-    let ended = read(
-        BufReader::with_capacity(1 << 16, stream),
-        &shared,
-        &to_state,
-        &to_workers,
-    );
-    drop(to_state);
-    // What was begun is finished before the process ends.
-    let _ = state.join();
-    ended
+    drop(reader);
+    for thread in threads {
+        // A panic has stopped the process by then.
+        let _ = thread.join();
+    }
+    let ended = lock(&shared.reader).ended.take();
+    ended.unwrap_or(Ok(()))
 }
 
 fn stop_on_panic() {
@@ -135,17 +183,36 @@ fn stop_on_panic() {
     }));
 }
 
-fn work<P: Platform>(shared: &Shared<P>, jobs: &Mutex<Receiver<Job>>) {
-    loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((sequence, request)) = job else { return };
-        let preparer = shared
+impl<P: Platform> Shared<P> {
+    fn work(&self) {
+        loop {
+            let next = lock(&self.reader).next();
+            match next {
+                Next::Job(job) => self.serve(job),
+                Next::Refused(sequence, error) => self.answer(sequence, &Response::Error(error)),
+                Next::Ended => return,
+            }
+        }
+    }
+
+    fn serve(&self, job: Job) {
+        let response = match job.turn {
+            Some(turn) => self
+                .state
+                .take(turn, |vault| self.decide(vault, job.request)),
+            None => self.prepare(job.request),
+        };
+        self.answer(job.sequence, &response);
+    }
+
+    fn prepare(&self, request: Request) -> Response {
+        let preparer = self
             .preparer
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let response = match (preparer, request) {
-            (Some(preparer), Request::Open { envelope }) => preparer.open(shared, &envelope),
+        match (preparer, request) {
+            (Some(preparer), Request::Open { envelope }) => preparer.open(self, &envelope),
             (
                 Some(preparer),
                 Request::Evaluate {
@@ -153,74 +220,119 @@ fn work<P: Platform>(shared: &Shared<P>, jobs: &Mutex<Receiver<Job>>) {
                     record,
                     tenant,
                 },
-            ) => preparer.evaluate(shared, handle, record, tenant),
+            ) => preparer.evaluate(self, handle, record, tenant),
             _ => Response::Error(HsmError::WrongPhase),
-        };
-        shared.answer(sequence, &response);
+        }
     }
-}
 
-fn decide<P: Platform>(mut vault: Vault<P>, shared: &Shared<P>, jobs: &Receiver<Job>) {
-    while let Ok((sequence, request)) = jobs.recv() {
-        let response = vault.handle(shared, request);
+    fn decide(&self, vault: &mut Vault<P>, request: Request) -> Response {
+        let response = vault.handle(self, request);
         if matches!(response, Response::Standing { .. }) {
-            let mut preparer = shared
+            let mut preparer = self
                 .preparer
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
             *preparer = vault.preparer();
         }
-        shared.answer(sequence, &response);
+        response
+    }
+
+    fn answer(&self, sequence: u64, response: &Response) {
+        let frame = crate::link::frame(sequence, &encode(response));
+        // If it fails the host is gone; the reader sees the same and ends the process in order.
+        let _ = lock(&self.writer).write_all(&frame);
     }
 }
 
-fn read<P>(
-    mut stream: impl Read,
-    shared: &Shared<P>,
-    to_state: &SyncSender<Job>,
-    to_workers: &SyncSender<Job>,
-) -> Result<(), ServeError> {
-    let mut greeted = false;
-    loop {
+enum Next {
+    Job(Job),
+    /// To be answered by name; the connection goes on (or has ended: the next read tells).
+    Refused(u64, HsmError),
+    Ended,
+}
+
+impl Reader {
+    fn new(stream: UnixStream) -> Self {
+        Self {
+            stream: BufReader::with_capacity(1 << 16, stream),
+            greeted: false,
+            next_turn: 0,
+            ended: None,
+        }
+    }
+
+    fn next(&mut self) -> Next {
+        if self.ended.is_some() {
+            return Next::Ended;
+        }
+        match self.read_frame() {
+            Ok(Some(body)) => self.parse(&body),
+            Ok(None) => self.end(Ok(())),
+            Err(error) => {
+                let too_long = matches!(error, ServeError::Frames(TOO_LONG));
+                let ended = self.end(Err(error));
+                if too_long {
+                    return Next::Refused(0, HsmError::FrameTooLong);
+                }
+                ended
+            }
+        }
+    }
+
+    fn end(&mut self, how: Result<(), ServeError>) -> Next {
+        self.ended = Some(how);
+        Next::Ended
+    }
+
+    /// One frame behind its length; none where the host closed between two.
+    fn read_frame(&mut self) -> Result<Option<Vec<u8>>, ServeError> {
         let mut length = [0; 4];
-        match stream.read_exact(&mut length) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+        match self.stream.read_exact(&mut length) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
             read => read.map_err(ServeError::Io)?,
         }
         let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         if length > FRAME_BYTES_MAX {
-            shared.answer(0, &Response::Error(HsmError::FrameTooLong));
-            return Err(ServeError::Frames("a frame is longer than FRAME_BYTES_MAX"));
+            return Err(ServeError::Frames(TOO_LONG));
         }
         let mut body = vec![0; length];
-        match stream.read_exact(&mut body) {
+        match self.stream.read_exact(&mut body) {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                return Err(ServeError::Frames("the last frame is cut short"));
+                Err(ServeError::Frames("the last frame is cut short"))
             }
-            read => read.map_err(ServeError::Io)?,
+            read => read.map(|()| Some(body)).map_err(ServeError::Io),
         }
+    }
+
+    fn parse(&mut self, body: &[u8]) -> Next {
         let Some((sequence, message)) = body.split_first_chunk::<8>() else {
-            shared.answer(0, &Response::Error(HsmError::FrameMalformed));
-            continue;
+            return Next::Refused(0, HsmError::FrameMalformed);
         };
         let sequence = u64::from_be_bytes(*sequence);
         let Ok(request) = decode::<Request>(message) else {
-            shared.answer(sequence, &Response::Error(HsmError::FrameMalformed));
-            continue;
+            return Next::Refused(sequence, HsmError::FrameMalformed);
         };
-        let hello = matches!(request, Request::Hello { .. });
-        if !greeted && !hello {
-            shared.answer(sequence, &Response::Error(HsmError::WrongVersion));
-            continue;
+        let hello = matches!(request, Request::Hello { version } if version == FRAME_VERSION);
+        if !self.greeted && !hello {
+            // Also a greeting in another version.
+            return Next::Refused(sequence, HsmError::WrongVersion);
         }
-        greeted |= hello;
-        let last = matches!(request, Request::Shutdown);
-        let queue = match request {
-            Request::Open { .. } | Request::Evaluate { .. } => to_workers,
-            _ => to_state,
-        };
-        if queue.send((sequence, request)).is_err() || last {
-            return Ok(());
+        self.greeted |= hello;
+        if matches!(request, Request::Shutdown) {
+            self.ended = Some(Ok(()));
         }
+        let prepares = matches!(request, Request::Open { .. } | Request::Evaluate { .. });
+        let turn = (!prepares).then(|| {
+            let turn = self.next_turn;
+            self.next_turn += 1;
+            turn
+        });
+        Next::Job(Job {
+            sequence,
+            request,
+            turn,
+        })
     }
 }
+
+const TOO_LONG: &str = "a frame is longer than FRAME_BYTES_MAX";

@@ -20,7 +20,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use strongroom_crypto::random::Entropy;
 use strongroom_crypto::seal::SealingKey;
 use strongroom_vault::{Blob, Platform, PlatformFault};
@@ -67,7 +67,6 @@ pub struct Software {
     dir: PathBuf,
     key: Zeroizing<[u8; 32]>,
     slots: Mutex<Slots>,
-    began: Instant,
     _lock: OwnedFd,
 }
 
@@ -112,7 +111,6 @@ impl Software {
             dir: dir.to_owned(),
             key,
             slots: Mutex::new(Slots { files, held }),
-            began: Instant::now(),
             _lock: lock,
         })
     }
@@ -236,7 +234,11 @@ impl Platform for Software {
     }
 
     fn monotonic_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        // Boot time: it goes on while the machine sleeps, as the fleet's time does.
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        let milliseconds = u64::try_from(now.tv_nsec / 1_000_000).unwrap_or_default();
+        seconds.saturating_mul(1000).saturating_add(milliseconds)
     }
 
     fn sealing_key(&self) -> SealingKey {
@@ -258,6 +260,13 @@ impl Platform for Software {
             .and_then(|name| name.to_str())
             .ok_or(PlatformFault::Io)?;
         replace(&self.dir, name, bytes).map_err(|_| PlatformFault::Io)
+    }
+
+    fn erase(&self, blob: Blob) -> Result<(), PlatformFault> {
+        match fs::remove_file(self.path(blob)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(PlatformFault::Io),
+            _ => sync_dir(&self.dir).map_err(|_| PlatformFault::Io),
+        }
     }
 
     fn anchor(&self) -> Result<Option<Anchor>, PlatformFault> {
