@@ -86,7 +86,7 @@ pub struct RegisterStarted {
 }
 
 /// What a guess buys.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RecoverStarted {
     /// OPAQUE KE2.
     #[cbor(n(0), with = "minicbor::bytes")]
@@ -115,6 +115,12 @@ pub struct RecoverStarted {
     /// Totals that never go down.
     #[n(8)]
     pub totals: Totals,
+}
+
+impl core::fmt::Debug for RecoverStarted {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("RecoverStarted(redacted)")
+    }
 }
 
 /// Counts over a record's whole life, generations and tombstones included. None ever goes down.
@@ -391,6 +397,16 @@ pub enum Refusal {
     /// A value inside breaks the protocol (an invalid group element, a length).
     #[n(15)]
     InvalidRequest,
+    /// The op id is not greater than the greatest ever accepted, or is from the future.
+    #[n(16)]
+    StaleOp {
+        /// The value to beat.
+        #[n(0)]
+        greatest: OpId,
+        /// The fleet's time.
+        #[n(1)]
+        now: UnixMs,
+    },
 }
 
 impl core::fmt::Display for Refusal {
@@ -412,7 +428,7 @@ impl core::fmt::Display for Refusal {
             }
             Self::ResetPending { .. } => "a reset is waiting; it can be cancelled until it is over",
             Self::StaleTicket => "this step came too late or twice; start again",
-            Self::StaleAttempt { .. } => {
+            Self::StaleAttempt { .. } | Self::StaleOp { .. } => {
                 "this attempt is older than the newest one; check the clock and try again"
             }
             Self::Superseded => "another attempt or device came after this one",

@@ -36,10 +36,55 @@ impl core::error::Error for Malformed {}
 
 /// Encodes a value in its one canonical form.
 pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    match minicbor::encode(value, &mut out) {
-        Ok(()) => out,
+    let mut out = Vec::with_capacity(encoded_length(value));
+    append(value, &mut out);
+    out
+}
+
+/// Encodes a value and pads it to `size` bytes, as [`pad`] does.
+///
+/// # Errors
+/// [`Malformed::OutOfBounds`] if it does not fit.
+pub fn encode_padded<T: Encode<()>>(value: &T, size: usize) -> Result<Vec<u8>, Malformed> {
+    let length = encoded_length(value);
+    let prefix = u32::try_from(length).map_err(|_| Malformed::OutOfBounds)?;
+    if length + 4 > size {
+        return Err(Malformed::OutOfBounds);
+    }
+    let mut out = Vec::with_capacity(size);
+    out.extend_from_slice(&prefix.to_be_bytes());
+    append(value, &mut out);
+    out.resize(size, 0);
+    Ok(out)
+}
+
+/// Allocated once, at its length: a buffer that grows leaves copies of what may be a secret.
+fn append<T: Encode<()>>(value: &T, out: &mut Vec<u8>) {
+    let capacity = out.capacity();
+    match minicbor::encode(value, &mut *out) {
+        Ok(()) => {}
         Err(_) => unreachable!("writing to a Vec does not fail, and no encoder here refuses"),
+    }
+    assert_eq!(out.capacity(), capacity, "its length was counted before");
+}
+
+fn encoded_length<T: Encode<()>>(value: &T) -> usize {
+    let mut length = Counting(0);
+    match minicbor::encode(value, &mut length) {
+        Ok(()) => length.0,
+        Err(_) => unreachable!("counting does not fail, and no encoder here refuses"),
+    }
+}
+
+/// Counts what is written.
+struct Counting(usize);
+
+impl minicbor::encode::Write for Counting {
+    type Error = core::convert::Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.0 += bytes.len();
+        Ok(())
     }
 }
 
@@ -50,26 +95,64 @@ pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
 /// are not what [`encode`] gives for the decoded value, or go on after it.
 pub fn decode<'b, T: Decode<'b, ()> + Encode<()>>(bytes: &'b [u8]) -> Result<T, Malformed> {
     let value: T = minicbor::decode(bytes).map_err(|_| Malformed::Encoding)?;
-    if encode(&value) != bytes {
-        return Err(Malformed::NotCanonical);
+    // Compared as it is encoded: no second copy of what may be a secret, and none to erase.
+    let mut rest = Rest(bytes);
+    match minicbor::encode(&value, &mut rest) {
+        Ok(()) if rest.0.is_empty() => Ok(value),
+        _ => Err(Malformed::NotCanonical),
     }
-    Ok(value)
+}
+
+/// Takes only the bytes that stand there.
+struct Rest<'b>(&'b [u8]);
+
+/// Other bytes than those that were given.
+struct Differs;
+
+impl minicbor::encode::Write for Rest<'_> {
+    type Error = Differs;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Differs> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(Differs)?;
+        Ok(())
+    }
+}
+
+/// Hashes what is written.
+struct Hashing(Sha256);
+
+impl minicbor::encode::Write for Hashing {
+    type Error = core::convert::Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.0.update(bytes);
+        Ok(())
+    }
 }
 
 /// SHA-256 of a label and the canonical encoding of `value`: `H(len(label) ‖ label ‖ cbor)`, where
 /// the length is one byte, so that no label can run into the bytes behind it.
 pub fn digest<T: Encode<()>>(label: &str, value: &T) -> crate::Digest {
-    digest_bytes(label, &encode(value))
+    let mut hash = Hashing(labelled(label));
+    match minicbor::encode(value, &mut hash) {
+        Ok(()) => crate::Digest(hash.0.finalize().into()),
+        Err(_) => unreachable!("hashing does not fail, and no encoder here refuses"),
+    }
 }
 
 /// [`digest`] of bytes that are canonical already.
 pub fn digest_bytes(label: &str, bytes: &[u8]) -> crate::Digest {
+    let mut hash = labelled(label);
+    hash.update(bytes);
+    crate::Digest(hash.finalize().into())
+}
+
+fn labelled(label: &str) -> Sha256 {
     let length = u8::try_from(label.len()).expect("labels are short constants of ours");
     let mut hash = Sha256::new();
     hash.update([length]);
     hash.update(label.as_bytes());
-    hash.update(bytes);
-    crate::Digest(hash.finalize().into())
+    hash
 }
 
 /// Pads a message to `size` bytes: 4 bytes of length (big endian), the message, zeros.

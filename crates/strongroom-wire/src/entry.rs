@@ -98,7 +98,9 @@ pub struct Proposal {
     pub mark: Digest,
 }
 
-/// The replicated state beside the trie: the preimage of [`EntryHeader::state`].
+/// The replicated state beside the trie: the preimage of [`EntryHeader::state`]. Hosts read it in
+/// clear, so nothing in it may depend on the outcome of an operation: a host that proposes one at a
+/// time would read right from wrong in a counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct State {
     /// Digest of the manifest in force.
@@ -110,18 +112,6 @@ pub struct State {
     /// Tenants ever created.
     #[n(2)]
     pub tenants: u64,
-    /// Records ever created (live ones and tombstones).
-    #[n(3)]
-    pub records: u64,
-    /// Guesses ever answered.
-    #[n(4)]
-    pub starts: u64,
-    /// Guesses ever proved right.
-    #[n(5)]
-    pub recoveries: u64,
-    /// Generations ever destroyed by guessing.
-    #[n(6)]
-    pub destructions: u64,
 }
 
 impl State {

@@ -97,7 +97,7 @@ pub enum Request {
         /// Multiproof of every key they touch against the speculative root.
         #[cbor(n(1), with = "minicbor::bytes")]
         proof: Vec<u8>,
-        /// Leaves that changed since `Evaluate` saw them.
+        /// Leaves that `Evaluate` did not see: of finishes that went without it, or changed since.
         #[n(2)]
         leaves: Vec<LeafBytes>,
     },
@@ -194,7 +194,8 @@ pub enum Response {
         /// Whose leaf to bring.
         #[n(1)]
         record: RecordId,
-        /// Whose leaf to bring; none for a finish.
+        /// Whose leaf to bring, and whose key the batch's proof must cover; none for the finish of a
+        /// recovery. A finish may be proposed without `Evaluate`: it needs no leaf before that.
         #[n(2)]
         tenant: Option<TenantKey>,
     },
@@ -398,7 +399,8 @@ pub struct Inspection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum HsmError {
-    /// The anchor could not be moved, or is not what was written last: halt and look.
+    /// The anchor could not be moved, or is not what was written last. The HSM has halted: what it
+    /// holds in memory may not be what is stored, and only a restart tells.
     #[n(0)]
     AnchorFailed,
     /// The header, state or manifest is not the one the anchor names.
@@ -419,6 +421,9 @@ pub enum HsmError {
     /// An epoch that is not greater than one promised, or a lower one than promised.
     #[n(6)]
     EpochStale,
+    /// An epoch so far above the one promised that epochs would run out.
+    #[n(23)]
+    EpochTooFar,
     /// The image met a fault of its own; it stops.
     #[n(7)]
     Fault,

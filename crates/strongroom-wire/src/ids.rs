@@ -70,7 +70,10 @@ bytes_id!(
     32
 );
 bytes_id!(
-    /// One state-changing operation; the same on every retry (DESIGN §4, idempotence).
+    /// One state-changing operation; the same on every retry (DESIGN §4, idempotence): 8 bytes of
+    /// Unix milliseconds (big endian), 8 random. `Delete`, `Reset` and `CancelReset` are new only
+    /// if greater than the greatest of them that their record ever accepted, so that none of them
+    /// can be replayed after another.
     OpId,
     16
 );
@@ -147,20 +150,37 @@ number_id!(
     u64
 );
 
-impl AttemptId {
-    /// The time part, as its maker's clock had it.
-    pub fn time(&self) -> UnixMs {
-        let mut time = [0; 8];
-        time.copy_from_slice(&self.0[..8]);
-        UnixMs(u64::from_be_bytes(time))
-    }
+/// Ids that begin with the time of their maker's clock.
+macro_rules! timed_id {
+    ($($name:ident)*) => {$(
+        impl $name {
+            /// The time part, as its maker's clock had it.
+            pub fn time(&self) -> UnixMs {
+                let mut time = [0; 8];
+                time.copy_from_slice(&self.0[..8]);
+                UnixMs(u64::from_be_bytes(time))
+            }
 
-    /// Makes an id from a time and 8 random bytes.
-    pub fn new(time: UnixMs, random: [u8; 8]) -> Self {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&time.0.to_be_bytes());
-        id[8..].copy_from_slice(&random);
-        Self(id)
+            /// Makes an id from a time and 8 random bytes.
+            pub fn new(time: UnixMs, random: [u8; 8]) -> Self {
+                let mut id = [0; 16];
+                id[..8].copy_from_slice(&time.0.to_be_bytes());
+                id[8..].copy_from_slice(&random);
+                Self(id)
+            }
+        }
+    )*};
+}
+
+timed_id!(AttemptId OpId);
+
+impl Digest {
+    /// The first 16 bytes: enough to tell two values apart where nobody gains by a collision with
+    /// himself.
+    pub fn half(&self) -> [u8; 16] {
+        let mut half = [0; 16];
+        half.copy_from_slice(&self.0[..16]);
+        half
     }
 }
 

@@ -47,8 +47,13 @@ pub const PIPELINE_MAX: usize = 8;
 /// Operations that the HSM holds for its host at once, at most. Bounds the memory inside: each
 /// holds less than 16 KiB.
 pub const HANDLES_MAX: usize = 2048;
-/// Greatest frame between host and HSM, bytes: a full batch of large leaves with its proof.
+/// Greatest frame from host to HSM, bytes: a full batch of large leaves with its proof.
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Greatest frame from HSM to host, bytes: every answer of a full pipeline, released at once.
+pub const RESPONSE_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// How far a promised epoch may be above the one promised before. Epochs are never used up by one
+/// message of a host, nor by four thousand million.
+pub const EPOCH_STEP_MAX: u64 = 1 << 32;
 /// Greatest number of members (DESIGN: fleets of 1, 3, 5 or 7).
 pub const MEMBERS_MAX: usize = 7;
 /// Greatest number of issuer keys of one tenant.
@@ -57,7 +62,7 @@ pub const ISSUER_KEYS_MAX: usize = 8;
 pub const ISSUER_BYTES_MAX: usize = 256;
 /// How far an entry's time may be ahead of a notary's own clock, ms (DESIGN §6).
 pub const CLOCK_SKEW_MS: u64 = 60_000;
-/// How far an attempt id may be ahead of the fleet's time, ms (REVIEW C8).
+/// How far an attempt or op id may be ahead of the fleet's time, ms (REVIEW C8).
 pub const ATTEMPT_AHEAD_MS: u64 = 600_000;
 /// Events in each of a record's two rings.
 pub const RING: usize = 8;
@@ -66,3 +71,4 @@ const _: () = assert!(WRAPPED_BYTES_SMALL < WRAPPED_BYTES_MAX);
 const _: () = assert!(KE2_BYTES + WRAPPED_BYTES_MAX + TICKET_BYTES_MAX + 512 < SIZE_CLASSES[2]);
 const _: () = assert!(TOKEN_BYTES_MAX + KE1_BYTES + 256 < SIZE_CLASSES[2]);
 const _: () = assert!(BATCH_MAX * LEAF_BYTES_MAX * 2 < FRAME_BYTES_MAX);
+const _: () = assert!(PIPELINE_MAX * BATCH_MAX * (SIZE_CLASSES[2] + 128) < RESPONSE_BYTES_MAX);

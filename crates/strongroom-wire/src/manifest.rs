@@ -130,8 +130,12 @@ pub enum ManifestError {
     Members,
     /// Q > n: it could never answer (DESIGN §6).
     QuorumUnreachable,
-    /// A genesis names a fleet, or a later manifest names none.
+    /// A genesis names a fleet or a manifest before it, or a later one names none.
     FleetId,
+    /// More officers or auditors are needed than there are.
+    Thresholds,
+    /// A format version or a number of cells that this code does not know.
+    Unsupported,
     /// No fleet key, or two of one id.
     FleetKeys,
 }
@@ -294,8 +298,17 @@ impl Manifest {
     /// The first rule broken.
     pub fn check(&self) -> Result<(), ManifestError> {
         self.policy.check()?;
-        if (self.epoch == 0) != self.fleet.is_none() {
+        if self.version != 1 || self.cells != 1 {
+            return Err(ManifestError::Unsupported);
+        }
+        let genesis = self.epoch == 0;
+        if genesis != self.fleet.is_none() || genesis != self.previous.is_none() {
             return Err(ManifestError::FleetId);
+        }
+        if usize::from(self.officers_threshold) > self.officers.len()
+            || usize::from(self.auditors_threshold) > self.auditors.len()
+        {
+            return Err(ManifestError::Thresholds);
         }
         let n = self.members.len();
         let unique = |i: usize, m: &Member| {

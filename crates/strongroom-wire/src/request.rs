@@ -175,7 +175,7 @@ pub enum Finish {
 }
 
 /// Second message of a registration.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RegisterFinish {
     /// Names the operation; the same on every retry.
     #[n(0)]
@@ -197,8 +197,14 @@ pub struct RegisterFinish {
     pub owner_proof: Option<Signature>,
 }
 
+impl core::fmt::Debug for RegisterFinish {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "RegisterFinish({:?}, redacted)", self.op)
+    }
+}
+
 /// Second message of a recovery.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RecoverFinish {
     /// Names the operation; the same on every retry.
     #[n(0)]
@@ -206,6 +212,12 @@ pub struct RecoverFinish {
     /// OPAQUE KE3.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub ke3: [u8; KE3_BYTES],
+}
+
+impl core::fmt::Debug for RecoverFinish {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "RecoverFinish({:?}, redacted)", self.op)
+    }
 }
 
 /// Which operation an owner proof is for.

@@ -38,8 +38,8 @@ fn fleet() -> Vec<(&'static str, Vec<u8>)> {
             secret.entry_key(&FLEET, 2).to_vec(),
         ),
         (
-            "fleet: finish key, incarnation 2",
-            secret.finish_key(&FLEET, 2).to_vec(),
+            "fleet: draw key, incarnation 2",
+            secret.draw_key(&FLEET, 2).to_vec(),
         ),
         (
             "fleet: sealed, record key of epoch 1",

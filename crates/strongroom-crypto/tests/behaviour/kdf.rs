@@ -36,8 +36,8 @@ fn children(secret: &FleetSecret) -> Vec<(String, Vec<u8>)> {
                 secret.entry_key(fleet, number).to_vec(),
             );
             add(
-                format!("finish {at}"),
-                secret.finish_key(fleet, number).to_vec(),
+                format!("draw {at}"),
+                secret.draw_key(fleet, number).to_vec(),
             );
             for (key, kind) in [(0, 0), (0, 1), (1, 0), (number, 7)] {
                 let ticket = secret.ticket_key(fleet, number, key, kind);

@@ -183,6 +183,16 @@ fn each_broken_rule_of_a_manifest_has_its_name() {
         Err(ManifestError::FleetId)
     );
     assert_eq!(broken(|m| m.epoch = 1), Err(ManifestError::FleetId));
+    let previous = broken(|m| m.previous = Some(Digest([1; 32])));
+    assert_eq!(previous, Err(ManifestError::FleetId));
+    assert_eq!(broken(|m| m.version = 2), Err(ManifestError::Unsupported));
+    assert_eq!(broken(|m| m.cells = 2), Err(ManifestError::Unsupported));
+    for thresholds in [
+        broken(|m| m.officers_threshold = 1),
+        broken(|m| m.auditors_threshold = 1),
+    ] {
+        assert_eq!(thresholds, Err(ManifestError::Thresholds));
+    }
     assert_eq!(broken(|m| m.members.clear()), Err(ManifestError::Members));
     let too_many = u8::try_from(MEMBERS_MAX).unwrap() + 1;
     let members = broken(|m| m.members = (0..too_many).map(member).collect());
@@ -207,8 +217,14 @@ fn a_later_manifest_names_its_fleet() {
     let later = broken(|m| {
         m.epoch = 1;
         m.fleet = Some(fleet);
+        m.previous = Some(Digest(fleet.0));
     });
     assert_eq!(later, Ok(()));
+    let orphan = broken(|m| {
+        m.epoch = 1;
+        m.fleet = Some(fleet);
+    });
+    assert_eq!(orphan, Err(ManifestError::FleetId));
 }
 
 #[test]

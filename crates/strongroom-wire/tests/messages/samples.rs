@@ -96,7 +96,7 @@ sample_structs! {
         feature_level,
     }
     Proposal { header, mark }
-    State { manifest, manifest_epoch, tenants, records, starts, recoveries, destructions }
+    State { manifest, manifest_epoch, tenants }
     Tip { epoch, index, hash }
     Anchor { fleet, cell, incarnation, member, promised, tip, retired }
     Write { key, leaf }
@@ -165,6 +165,7 @@ sample_enums! {
         WaitUntil { until, now, attempts_left }, OwnerProofNeeded, ResetPending { until },
         StaleTicket, StaleAttempt { greatest, now }, Superseded, OpIdReused, RetiredFleet,
         Busy { retry_after_ms }, WrongCode, SlotOutOfRange, NoSuchReset, InvalidRequest,
+        StaleOp { greatest, now },
     }
     Kind { Genesis, Batch, Tenant }
     PlatformClass { None, AtRest, Isolating }
@@ -190,7 +191,7 @@ sample_enums! {
     }
     HsmError {
         AnchorFailed, AnchorMismatch, BatchTooLarge, Busy, CertificateInvalid, EnvelopeUnopened,
-        EpochStale, Fault, FrameMalformed, FrameTooLong, EntryForged, Gap, HandleUnknown,
+        EpochStale, EpochTooFar, Fault, FrameMalformed, FrameTooLong, EntryForged, Gap, HandleUnknown,
         LeafForged, ManifestInvalid, NotLeading, NotOnChain, ProofInvalid, PromisesInvalid, Stale,
         TooEarly, WrongPhase, WrongVersion,
     }

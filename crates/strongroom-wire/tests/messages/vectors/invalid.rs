@@ -130,7 +130,7 @@ fn frames_and_entries() -> Vec<Breakage> {
         (
             "Refusal::unknown",
             ENCODING,
-            cbor::replaced(&refused, &nth(&refused, 0, 0), &[0x10]),
+            cbor::replaced(&refused, &nth(&refused, 0, 0), &[0x11]),
         ),
         ("Refusal::field_left_out", ENCODING, {
             cbor::without_last(&refused, &nth(&refused, 4, 1)).unwrap()
@@ -164,7 +164,7 @@ fn frames_and_entries() -> Vec<Breakage> {
             // fleet and four digests are bytes; cell, incarnation, epoch, index, kind are numbers.
             cbor::replaced(&header, &nth(&header, 0, 4), &[0x03])
         }),
-        ("HsmError::unknown", ENCODING, vec![0x17]),
+        ("HsmError::unknown", ENCODING, vec![0x18, 0x18]),
     ]
 }
 
