@@ -38,7 +38,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`HsmError::Busy`] if `HANDLES_MAX` are open.
-    pub fn put(&mut self, opened: Opened) -> Result<Handle, HsmError> {
+    pub fn put(&mut self, stage: Stage) -> Result<Handle, HsmError> {
         if self.stages.len() >= HANDLES_MAX {
             return Err(HsmError::Busy);
         }
@@ -47,7 +47,7 @@ impl Desk {
             .checked_add(1)
             .expect("2^64 handles are never given");
         let handle = Handle(self.next);
-        self.stages.insert(handle, Stage::Opened(opened));
+        self.stages.insert(handle, stage);
         Ok(handle)
     }
 

@@ -6,7 +6,7 @@
 //! random and hedged (`strongroom_crypto::seal`): members share these keys and speculate on forks.
 
 use crate::record::{Material, Record};
-use crate::ticket::{Purpose, Ticket, TicketKind};
+use crate::ticket::{Ticket, TicketKind};
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 use strongroom_crypto::channel::FleetKem;
@@ -59,7 +59,7 @@ pub struct Keys {
     tenant_key: SealingKey,
     name_key: Zeroizing<[u8; 32]>,
     entry_key: Zeroizing<[u8; 32]>,
-    finish_key: Zeroizing<[u8; 32]>,
+    draw_key: Zeroizing<[u8; 32]>,
     opaque_context: Vec<u8>,
 }
 
@@ -81,7 +81,7 @@ impl Keys {
             tenant_key: secret.tenant_key(&fleet.0, KEY_EPOCH.0),
             name_key: secret.name_key(&fleet.0),
             entry_key: secret.entry_key(&fleet.0, incarnation.0),
-            finish_key: secret.finish_key(&fleet.0, incarnation.0),
+            draw_key: secret.draw_key(&fleet.0, incarnation.0),
             opaque_context: binding::opaque_context(fleet),
             manifest,
             secret,
@@ -166,7 +166,7 @@ impl Keys {
         let key = self.tenant_key(&tenant.issuer);
         let version = Generation(tenant.version);
         let aad = self.leaf_aad("tenant", &key.0, self.incarnation, version);
-        let padded = codec::pad(&encode(tenant), TENANT_BYTES).expect("tenants fit by the limits");
+        let padded = codec::encode_padded(tenant, TENANT_BYTES).expect("tenants fit by the limits");
         self.leaf(&self.tenant_key, &aad, version, &padded, entropy)
     }
 
@@ -247,21 +247,23 @@ impl Keys {
         )
     }
 
-    /// Draws the two finish keys, hedged with the purpose so that a machine snapshot that repeats
-    /// randomness does not repeat keys for another operation.
-    pub fn finish_keys(
+    /// Draws a secret for one operation: random, and bound to the operation's record and envelope
+    /// under a key of the fleet. A machine snapshot repeats randomness; what it repeats it for is
+    /// then another envelope, and the secret another.
+    pub fn draw(
         &self,
         entropy: &impl Entropy,
-        purpose: &Purpose,
-        to_hsm: &mut [u8; 32],
-        to_client: &mut [u8; 32],
-    ) {
-        let mut random = Zeroizing::new([0; 32]);
-        entropy.fill(&mut *random);
-        let context = Zeroizing::new(encode(&(purpose, strongroom_wire::RecordId(*random))));
-        *to_hsm = strongroom_crypto::kdf::prf(&self.finish_key, "strongroom/v1 to hsm", &context);
-        *to_client =
-            strongroom_crypto::kdf::prf(&self.finish_key, "strongroom/v1 to client", &context);
+        label: &str,
+        record: &RecordId,
+        enc: &Digest,
+    ) -> Zeroizing<[u8; 32]> {
+        let mut seed = Zeroizing::new([0; 96]);
+        let (random, bound) = seed.split_at_mut(32);
+        entropy.fill(random);
+        let (name, envelope) = bound.split_at_mut(32);
+        name.copy_from_slice(&record.0);
+        envelope.copy_from_slice(&enc.0);
+        Zeroizing::new(strongroom_crypto::kdf::prf(&self.draw_key, label, &*seed))
     }
 
     /// OPAQUE's second message, with fresh key exchange; none if KE1 or the file is invalid.

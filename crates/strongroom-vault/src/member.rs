@@ -74,13 +74,19 @@ impl Draft {
     /// Takes the place that a genesis manifest gives these keys.
     ///
     /// # Errors
-    /// [`HsmError::ManifestInvalid`] if it is no valid genesis or names other keys.
-    pub fn into_member(self, manifest: &Manifest) -> Result<Member, HsmError> {
+    /// [`HsmError::ManifestInvalid`] if it is no valid genesis, names other keys, or says of this
+    /// member that it runs on another platform than it does.
+    pub fn into_member(
+        self,
+        manifest: &Manifest,
+        platform: &impl Platform,
+    ) -> Result<Member, HsmError> {
         let public = self.public();
         let member = manifest
             .members
             .iter()
-            .find(|m| m.identity == public.identity);
+            .find(|m| m.identity == public.identity)
+            .filter(|m| m.platform == platform.name() && m.class == platform.class());
         let keys_match = manifest.opaque == public.opaque
             && manifest.keys.len() == 1
             && manifest

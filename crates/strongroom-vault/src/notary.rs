@@ -19,7 +19,7 @@ use strongroom_wire::entry::{
     Anchor, EntryHeader, FEATURE_LEVEL, Kind, Notarised, Promised, Proposal, Signed, State, Tip,
 };
 use strongroom_wire::frame::HsmError;
-use strongroom_wire::limits::{CLOCK_SKEW_MS, PIPELINE_MAX};
+use strongroom_wire::limits::{CLOCK_SKEW_MS, EPOCH_STEP_MAX, PIPELINE_MAX};
 use strongroom_wire::manifest::Manifest;
 use strongroom_wire::{
     CellId, Digest, Epoch, Incarnation, LogIndex, MemberId, PublicKey, Signature, UnixMs, encode,
@@ -33,8 +33,12 @@ pub struct Notary {
     identity: SigningKey,
     anchor: Anchor,
     tip_time: UnixMs,
-    /// Fleet time and own timer at the last notarisation of this process.
+    /// Fleet time and own timer at the *first* notarisation of this process. Never moved: were it
+    /// the last one, each entry could gain `CLOCK_SKEW_MS` on the timer, and many entries days.
     paced: Option<(UnixMs, u64)>,
+    /// The epoch promised by this process, and to whom. A promise kept from before a restart does
+    /// not make a leader: it could lead one epoch twice.
+    promised_here: Option<(Epoch, MemberId)>,
     anchor_writes: u64,
 }
 
@@ -96,6 +100,7 @@ impl Notary {
             anchor,
             tip_time,
             paced: None,
+            promised_here: None,
             anchor_writes: 0,
         })
     }
@@ -110,9 +115,9 @@ impl Notary {
         self.anchor_writes
     }
 
-    /// The greatest time that this notary would seal now (DESIGN §6, clock): not ahead of its own
-    /// clock, nor of its last sealed time by more than its own timer says. Time may always stand
-    /// still, so a clock set back stops time, not the vault.
+    /// The greatest time that this notary would seal now (DESIGN §6, clock; decision 0010): not ahead
+    /// of its own clock, nor of the first time it sealed by more than its own timer says. Time may
+    /// always stand still, so a clock set back stops time, not the vault.
     pub fn time_bound(&self, platform: &impl Platform, skew_ms: u64) -> UnixMs {
         let by_clock = platform.wall_clock().plus(skew_ms);
         let by_timer = self.paced.map_or(by_clock, |(time, timer)| {
@@ -125,7 +130,7 @@ impl Notary {
     /// Promises an epoch: once, and only for a greater one.
     ///
     /// # Errors
-    /// [`HsmError::EpochStale`]; [`HsmError::AnchorFailed`].
+    /// [`HsmError::EpochStale`]; [`HsmError::EpochTooFar`]; [`HsmError::AnchorFailed`].
     pub fn promise(
         &mut self,
         platform: &impl Platform,
@@ -135,6 +140,7 @@ impl Notary {
         if epoch <= self.anchor.promised {
             return Err(HsmError::EpochStale);
         }
+        self.check_step(epoch)?;
         self.move_anchor(
             platform,
             Anchor {
@@ -142,6 +148,7 @@ impl Notary {
                 ..self.anchor.clone()
             },
         )?;
+        self.promised_here = Some((epoch, leader));
         let statement = Promised {
             fleet: self.anchor.fleet,
             cell: self.anchor.cell,
@@ -158,18 +165,27 @@ impl Notary {
         })
     }
 
+    /// A host that named the greatest epoch there is would end the fleet with one message.
+    fn check_step(&self, epoch: Epoch) -> Result<(), HsmError> {
+        if epoch.0 > self.anchor.promised.0.saturating_add(EPOCH_STEP_MAX) {
+            return Err(HsmError::EpochTooFar);
+        }
+        Ok(())
+    }
+
     /// Checks a quorum's promises to this member; gives the tip to build on.
     ///
     /// # Errors
-    /// [`HsmError::PromisesInvalid`]; [`HsmError::EpochStale`] if this member promised a later
-    /// epoch; [`HsmError::Gap`] if another member's tip is newer: it must come here first.
+    /// [`HsmError::PromisesInvalid`]; [`HsmError::EpochStale`] unless this process promised the epoch
+    /// to itself, and none later; [`HsmError::Gap`] if another member's tip is newer: it must come here first.
     pub fn lead(
         &self,
         manifest: &Manifest,
         epoch: Epoch,
         promises: &[Signed<Promised>],
     ) -> Result<Tip, HsmError> {
-        if epoch != self.anchor.promised {
+        let own = Some((epoch, self.anchor.member));
+        if epoch != self.anchor.promised || self.promised_here != own {
             return Err(HsmError::EpochStale);
         }
         let mut members = Vec::new();
@@ -232,6 +248,7 @@ impl Notary {
         if epoch < self.anchor.promised {
             return Err(HsmError::EpochStale);
         }
+        self.check_step(epoch)?;
         let mut tip = self.anchor.tip;
         for Proposal { header, mark } in run {
             if !is_ours(&header.hash(), mark) {
@@ -257,7 +274,7 @@ impl Notary {
             },
         )?;
         self.tip_time = time;
-        self.paced = Some((time, platform.monotonic_ms()));
+        self.paced.get_or_insert((time, platform.monotonic_ms()));
         Ok(self.statement())
     }
 

@@ -55,6 +55,12 @@ pub trait Platform: Entropy + Send + Sync {
     /// [`PlatformFault`]; the old blob then still stands.
     fn store(&self, blob: Blob, bytes: &[u8]) -> Result<(), PlatformFault>;
 
+    /// Forgets a blob; no error if there is none.
+    ///
+    /// # Errors
+    /// [`PlatformFault`]; the blob then may still stand.
+    fn erase(&self, blob: Blob) -> Result<(), PlatformFault>;
+
     /// The anchor.
     ///
     /// # Errors

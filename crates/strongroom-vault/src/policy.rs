@@ -9,9 +9,11 @@
 //! 2. The bound never depends on a clock: time can only delay a guess, or erase a record that has
 //!    none left.
 //! 3. Idempotence comes before every other check: same op and body → same result.
-//! 4. An attempt id is accepted as new once, for ever: ids only grow.
+//! 4. An attempt id is accepted as new once, for ever: ids only grow. So do the ids of the changes
+//!    that no ticket binds to a state (`Delete`, `Reset`, `CancelReset`): a host that kept one and
+//!    sends it again after another changes nothing.
 
-use crate::record::{Body, LastOp, Lineage, Live, Material, Pending, Record, WaitingReset};
+use crate::record::{Body, LastOp, Lineage, Live, Material, OpKind, Pending, Record, WaitingReset};
 use strongroom_wire::answer::{
     Destruction, EventKind, History, Receipt, Refusal, ResetReport, StatusReport,
 };
@@ -167,7 +169,7 @@ impl Record {
         ke3_right: bool,
         moment: &Moment<'_>,
     ) -> Done {
-        if let Some(done) = self.repeated(op) {
+        if let Some(done) = self.repeated(OpKind::Recover, op) {
             return done;
         }
         self.touch(moment);
@@ -190,10 +192,12 @@ impl Record {
         live.unfinished = 0;
         live.exhausted_at = None;
         live.pending = None;
-        if live.reset.take().is_some() {
+        let cancels = live.reset.take().is_some();
+        self.lineage.forget_guess();
+        if cancels {
             self.lineage.note(EventKind::ResetCancelled, moment.now);
         }
-        Ok(self.done(op, EventKind::Recovered, None, moment))
+        Ok(self.done(OpKind::Recover, op, EventKind::Recovered, None, moment))
     }
 
     /// Registers over this record.
@@ -209,7 +213,7 @@ impl Record {
         owner_proved: bool,
         moment: &Moment<'_>,
     ) -> Done {
-        if let Some(done) = self.repeated(op) {
+        if let Some(done) = self.repeated(OpKind::Register, op) {
             return done;
         }
         self.touch(moment);
@@ -233,7 +237,7 @@ impl Record {
         }
         let lineage = core::mem::take(&mut self.lineage);
         *self = Self::live_from(new, lineage, moment);
-        Ok(self.done(op, kind, None, moment))
+        Ok(self.done(OpKind::Register, op, kind, None, moment))
     }
 
     /// Registers where nothing ever was.
@@ -250,7 +254,7 @@ impl Record {
             return Err(Refusal::StaleTicket);
         }
         let mut record = Self::live_from(new, Lineage::default(), moment);
-        let last = record.done(op, EventKind::Registered, None, moment);
+        let last = record.done(OpKind::Register, op, EventKind::Registered, None, moment);
         Ok((record, last))
     }
 
@@ -259,7 +263,7 @@ impl Record {
     /// # Errors
     /// `OwnerProofNeeded`, `ResetPending`, `Destroyed`.
     pub fn delete(&mut self, op: Op, owner_proved: bool, moment: &Moment<'_>) -> Done {
-        if let Some(done) = self.repeated(op) {
+        if let Some(done) = self.repeated(OpKind::Change, op) {
             return done;
         }
         self.touch(moment);
@@ -272,8 +276,9 @@ impl Record {
             }
             Some(reset) => return Err(Refusal::ResetPending { until: reset.until }),
         };
+        self.accept(op, moment)?;
         self.erase(why, kind, moment.now);
-        Ok(self.remember(op, kind, None, moment))
+        Ok(self.remember(OpKind::Change, op, kind, None, moment))
     }
 
     /// Begins the waiting period.
@@ -281,19 +286,27 @@ impl Record {
     /// # Errors
     /// `ResetPending` if one runs; `Destroyed`.
     pub fn reset(&mut self, op: Op, moment: &Moment<'_>) -> Done {
-        if let Some(done) = self.repeated(op) {
+        if let Some(done) = self.repeated(OpKind::Change, op) {
             return done;
         }
         self.touch(moment);
-        let live = self.live_mut_or_refusal()?;
+        let live = self.live_or_refusal()?;
         if let Some(reset) = live.reset {
             return Err(Refusal::ResetPending { until: reset.until });
         }
+        self.accept(op, moment)?;
+        let live = self.live_mut_or_refusal()?;
         let until = moment.now.plus(moment.policy.reset_wait_ms);
         live.reset = Some(WaitingReset { op: op.id, until });
         let totals = &mut self.lineage.totals;
         totals.resets = totals.resets.saturating_add(1);
-        Ok(self.done(op, EventKind::ResetStarted, Some(until), moment))
+        Ok(self.done(
+            OpKind::Change,
+            op,
+            EventKind::ResetStarted,
+            Some(until),
+            moment,
+        ))
     }
 
     /// Ends the waiting period of the reset named `reset`.
@@ -307,19 +320,20 @@ impl Record {
         owner_proved: bool,
         moment: &Moment<'_>,
     ) -> Done {
-        if let Some(done) = self.repeated(op) {
+        if let Some(done) = self.repeated(OpKind::Change, op) {
             return done;
         }
         self.touch(moment);
-        let live = self.live_mut_or_refusal()?;
+        let live = self.live_or_refusal()?;
         if !owner_proved {
             return Err(Refusal::OwnerProofNeeded);
         }
         if live.reset.is_none_or(|waiting| waiting.op != reset) {
             return Err(Refusal::NoSuchReset);
         }
-        live.reset = None;
-        Ok(self.done(op, EventKind::ResetCancelled, None, moment))
+        self.accept(op, moment)?;
+        self.live_mut_or_refusal()?.reset = None;
+        Ok(self.done(OpKind::Change, op, EventKind::ResetCancelled, None, moment))
     }
 
     /// Reports the record's state; the history only where the owner proof was good.
@@ -401,10 +415,24 @@ impl Record {
         }
     }
 
-    /// The result of the last operation, if this is its retry. Before every other check.
-    fn repeated(&self, op: Op) -> Option<Done> {
-        let last = self.lineage.last_op.filter(|last| last.op == op.id)?;
-        Some(if last.body == op.body {
+    /// Takes the id of a change as new. The last check of each: a refused change uses no id up.
+    fn accept(&mut self, op: Op, moment: &Moment<'_>) -> Result<(), Refusal> {
+        let greatest = self.lineage.greatest_op;
+        let ahead = op.id.time() > moment.now.plus(ATTEMPT_AHEAD_MS);
+        if ahead || greatest.is_some_and(|greatest| op.id <= greatest) {
+            let greatest = greatest.unwrap_or(OpId([0; 16]));
+            let now = moment.now;
+            return Err(Refusal::StaleOp { greatest, now });
+        }
+        self.lineage.greatest_op = Some(op.id);
+        Ok(())
+    }
+
+    /// The result of the last operation of that kind, if this is its retry. Before every other
+    /// check.
+    fn repeated(&self, kind: OpKind, op: Op) -> Option<Done> {
+        let last = self.lineage.last(kind).filter(|last| last.op == op.id)?;
+        Some(if last.body == op.body.half() {
             Ok(last)
         } else {
             Err(Refusal::OpIdReused)
@@ -413,17 +441,19 @@ impl Record {
 
     fn done(
         &mut self,
+        of: OpKind,
         op: Op,
         kind: EventKind,
         reset_until: Option<UnixMs>,
         moment: &Moment<'_>,
     ) -> LastOp {
         self.lineage.note(kind, moment.now);
-        self.remember(op, kind, reset_until, moment)
+        self.remember(of, op, kind, reset_until, moment)
     }
 
     fn remember(
         &mut self,
+        of: OpKind,
         op: Op,
         kind: EventKind,
         reset_until: Option<UnixMs>,
@@ -431,13 +461,13 @@ impl Record {
     ) -> LastOp {
         let last = LastOp {
             op: op.id,
-            body: op.body,
+            body: op.body.half(),
             kind,
             index: moment.index,
             at: moment.now,
             reset_until,
         };
-        self.lineage.last_op = Some(last);
+        self.lineage.remember(of, last);
         last
     }
 

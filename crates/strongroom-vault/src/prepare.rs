@@ -14,6 +14,7 @@ use crate::token::Token;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use strongroom_crypto::channel::ResponseKey;
 use strongroom_crypto::opaque::LoginState;
 use strongroom_crypto::seal::{self, SealingKey};
@@ -45,9 +46,8 @@ pub enum Reply {
 impl Reply {
     /// Seals an answer, padded, under a fresh nonce.
     pub fn seal(&self, answer: &Answer, size: SizeClass, platform: &impl Platform) -> AnswerBytes {
-        let message = Zeroizing::new(encode(answer));
-        let padded = codec::pad(&message, size.bytes()).expect("answers fit their class by limits");
-        let padded = Zeroizing::new(padded);
+        let padded = codec::encode_padded(answer, size.bytes());
+        let padded = Zeroizing::new(padded.expect("answers fit their class by limits"));
         AnswerBytes(match self {
             Self::Start(key) => key.seal(&padded, platform),
             Self::Finish { key, aad } => seal::seal(key, aad, &padded, platform),
@@ -149,6 +149,8 @@ pub enum Asked {
 pub struct Preparer<P> {
     pub(crate) platform: Arc<P>,
     pub(crate) keys: Arc<Keys>,
+    /// Index of the newest entry that this member knows certified, for tickets.
+    pub(crate) tip: AtomicU64,
 }
 
 impl<P: Platform> Preparer<P> {
@@ -163,12 +165,30 @@ impl<P: Platform> Preparer<P> {
         }
     }
 
+    /// A finish needs no leaf to be ready: it is put on the desk prepared. A start waits for its
+    /// leaves.
     fn keep<T: Table>(&self, table: &T, opened: Opened) -> Response {
-        let (record, tenant) = match &opened {
-            Opened::Start(start) => (start.record, Some(start.tenant)),
-            Opened::Finish(finish) => (finish.ticket.record, None),
+        let (record, tenant, stage) = match opened {
+            Opened::Start(start) => {
+                let (record, tenant) = (start.record, Some(start.tenant));
+                (record, tenant, Stage::Opened(Opened::Start(start)))
+            }
+            Opened::Finish(finish) => {
+                let record = finish.ticket.record;
+                let tenant = match &finish.ticket.purpose {
+                    Purpose::Register { tenant, .. } => Some(*tenant),
+                    Purpose::Recover { .. } => None,
+                };
+                let asked = Asked::Finish(self.evaluate_finish(finish));
+                let prepared = Prepared {
+                    record,
+                    leaf: None,
+                    asked,
+                };
+                (record, tenant, Stage::Prepared(Box::new(prepared)))
+            }
         };
-        match table.with(|desk| desk.put(opened)) {
+        match table.with(|desk| desk.put(stage)) {
             Ok(handle) => Response::Opened {
                 handle,
                 record,
@@ -451,8 +471,9 @@ impl<P: Platform> Preparer<P> {
         seen: Option<&Record>,
         now: UnixMs,
     ) -> Option<RegisterStarted> {
-        let mut seed = Zeroizing::new([0; 32]);
-        self.platform.fill(&mut *seed);
+        let (record, enc) = (prepared.opened.record, prepared.opened.enc);
+        let label = "strongroom/v1 oprf seed";
+        let seed = self.keys.draw(&*self.platform, label, &record, &enc);
         let response = self
             .keys
             .opaque
@@ -460,13 +481,16 @@ impl<P: Platform> Preparer<P> {
             .ok()?;
         let policy = &self.keys.manifest.policy;
         let seen_now = crate::policy::Seen::of(seen);
-        let record = prepared.opened.record;
         let purpose = Purpose::Register {
             seed: *seed,
             live: seen_now.live,
+            tenant: prepared.opened.tenant,
+            tenant_leaf: prepared.tenant_leaf?,
         };
         let expires = now.plus(policy.register_ticket_ms);
-        let grant = self.grant(record, seen_now.generation, expires, LogIndex(0), purpose);
+        let issued = LogIndex(self.tip.load(Ordering::Relaxed));
+        let stamp = (seen_now.generation, expires, issued);
+        let grant = self.grant(record, enc, stamp, purpose);
         Some(RegisterStarted {
             response,
             grant,
@@ -479,19 +503,20 @@ impl<P: Platform> Preparer<P> {
         })
     }
 
-    /// Makes a ticket with fresh finish keys.
+    /// Makes a ticket with fresh finish keys, for the operation that came under `enc`. `stamp`:
+    /// generation, expiry, and the index of the newest entry.
     pub(crate) fn grant(
         &self,
         record: RecordId,
-        generation: strongroom_wire::Generation,
-        expires: UnixMs,
-        issued: LogIndex,
+        enc: Digest,
+        (generation, expires, issued): (strongroom_wire::Generation, UnixMs, LogIndex),
         purpose: Purpose,
     ) -> TicketGrant {
-        let mut to_hsm = Zeroizing::new([0; 32]);
-        let mut to_client = Zeroizing::new([0; 32]);
-        self.keys
-            .finish_keys(&*self.platform, &purpose, &mut to_hsm, &mut to_client);
+        let draw = |label| self.keys.draw(&*self.platform, label, &record, &enc);
+        let (to_hsm, to_client) = (
+            draw("strongroom/v1 to hsm"),
+            draw("strongroom/v1 to client"),
+        );
         let ticket = Ticket {
             to_hsm: *to_hsm,
             to_client: *to_client,

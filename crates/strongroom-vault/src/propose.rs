@@ -27,7 +27,7 @@ use strongroom_wire::entry::{State, Write};
 use strongroom_wire::envelope::SizeClass;
 use strongroom_wire::frame::{AnswerBytes, HsmError, LeafBytes, LeftOut, LeftOutReason};
 use strongroom_wire::request::{Finish, Operation, OwnerProof, RecoverStart, Start};
-use strongroom_wire::{Digest, Handle, RecordId, Signature};
+use strongroom_wire::{AttemptId, Digest, Handle, RecordId, Signature};
 
 /// What a batch came to.
 pub struct Decided {
@@ -148,21 +148,10 @@ impl<'a, P: Platform> Batch<'a, P> {
 
     fn one(&mut self, prepared: &Prepared) -> Result<Outcome, LeftOutReason> {
         let record = self.current(prepared)?;
-        let before = record
-            .as_ref()
-            .map(|record| record.lineage.totals)
-            .unwrap_or_default();
-        let outcome = match &prepared.asked {
+        match &prepared.asked {
             Asked::Finish(finish) => self.finish(prepared.record, record, finish),
-            Asked::Start(start) => self.start(prepared.record, record, start)?,
-        };
-        if let Some(record) = self.touched.get(&prepared.record) {
-            let after = record.lineage.totals;
-            self.state.starts += u64::from(after.starts.saturating_sub(before.starts));
-            let destroyed = after.destructions.saturating_sub(before.destructions);
-            self.state.destructions += u64::from(destroyed);
+            Asked::Start(start) => self.start(prepared.record, record, start),
         }
-        Ok(outcome)
     }
 
     /// The record as this batch leaves it so far.
@@ -217,7 +206,7 @@ impl<'a, P: Platform> Batch<'a, P> {
         let answer = match &opened.request {
             Start::Register(_) => unreachable!("evaluate answers RegisterStart"),
             Start::Recover(request) => {
-                return self.recover_start(id, record, request, start.login.as_ref());
+                return self.recover_start(id, record, (request, opened.enc), start.login.as_ref());
             }
             Start::Status(request) => {
                 let op = strongroom_wire::request::Status::OP;
@@ -265,7 +254,7 @@ impl<'a, P: Platform> Batch<'a, P> {
         &mut self,
         id: RecordId,
         mut record: Record,
-        request: &RecoverStart,
+        (request, enc): (&RecoverStart, Digest),
         login: Option<&Result<Login, InvalidKe1>>,
     ) -> Result<Outcome, LeftOutReason> {
         let ke1 = codec::digest_bytes("strongroom/v1 ke1", &request.ke1);
@@ -293,7 +282,7 @@ impl<'a, P: Platform> Batch<'a, P> {
                     &record,
                     attempts_left,
                     login,
-                    request,
+                    (request.attempt, enc),
                 ))
             }
         };
@@ -307,19 +296,18 @@ impl<'a, P: Platform> Batch<'a, P> {
         record: &Record,
         attempts_left: u8,
         login: &Login,
-        request: &RecoverStart,
+        (attempt, enc): (AttemptId, Digest),
     ) -> RecoverStarted {
         let live = record
             .live()
             .expect("a guess is taken from the living only");
         let purpose = Purpose::Recover {
-            attempt: request.attempt,
+            attempt,
             login: login.state.as_slice().to_vec(),
         };
         let expires = self.moment.now.plus(self.moment.policy.recover_ticket_ms);
-        let grant = self
-            .preparer
-            .grant(id, record.generation, expires, self.moment.index, purpose);
+        let stamp = (record.generation, expires, self.moment.index);
+        let grant = self.preparer.grant(id, enc, stamp, purpose);
         RecoverStarted {
             ke2: login.ke2,
             wrapped: live.material.wrapped.clone(),
@@ -333,41 +321,56 @@ impl<'a, P: Platform> Batch<'a, P> {
         }
     }
 
-    fn finish(&mut self, id: RecordId, record: Option<Record>, finish: &PreparedFinish) -> Outcome {
+    fn finish(
+        &mut self,
+        id: RecordId,
+        record: Option<Record>,
+        finish: &PreparedFinish,
+    ) -> Result<Outcome, LeftOutReason> {
         let ticket = &finish.opened.ticket;
         let current = ticket.incarnation == self.keys.incarnation;
         let in_time = self.moment.now <= ticket.expires;
         match (&finish.opened.request, &ticket.purpose) {
             (Finish::Recover(request), Purpose::Recover { attempt, .. }) => {
                 let Some(mut record) = record else {
-                    return Outcome::refused(Refusal::StaleTicket);
+                    return Ok(Outcome::refused(Refusal::StaleTicket));
                 };
                 let op = Op {
                     id: request.op,
                     body: request.body(&finish.opened.ticket_digest),
                 };
-                let repeats = record.lineage.last_op.is_some_and(|last| last.op == op.id);
+                let repeats = record
+                    .lineage
+                    .recovered
+                    .is_some_and(|last| last.op == op.id);
                 let done = if repeats || (current && in_time) {
                     record.prove(op, ticket.generation, *attempt, finish.valid, &self.moment)
                 } else {
                     Err(Refusal::StaleTicket)
                 };
-                if done.is_ok() && !repeats {
-                    self.state.recoveries += 1;
-                }
                 let answer = receipt(id, &done, &record);
                 self.touch(id, record);
-                Outcome {
+                Ok(Outcome {
                     answer,
                     size: SizeClass::Medium,
-                }
+                })
             }
-            (Finish::Register(_), Purpose::Register { seed, live }) => {
+            (
+                Finish::Register(_),
+                Purpose::Register {
+                    seed,
+                    live,
+                    tenant,
+                    tenant_leaf,
+                },
+            ) => {
                 let seen = Seen {
                     generation: ticket.generation,
                     live: *live,
                 };
-                self.register(id, record, finish, seed, seen, current && in_time)
+                let same_tenant = self.proved(&tenant.0)? == Some(*tenant_leaf);
+                let fresh = current && in_time && same_tenant;
+                Ok(self.register(id, record, finish, seed, seen, fresh))
             }
             _ => unreachable!("open pairs request and ticket"),
         }
@@ -391,7 +394,7 @@ impl<'a, P: Platform> Batch<'a, P> {
         };
         let repeats = record
             .as_ref()
-            .and_then(|r| r.lineage.last_op)
+            .and_then(|r| r.lineage.registered)
             .is_some_and(|last| last.op == op.id);
         if !fresh && !repeats {
             return self.refuse_kept(id, record, Refusal::StaleTicket);
@@ -411,10 +414,7 @@ impl<'a, P: Platform> Batch<'a, P> {
         let (record, done) = match record {
             None => match Record::create(op, seen, new, &self.moment) {
                 Err(refusal) => return Outcome::refused(refusal),
-                Ok((record, last)) => {
-                    self.state.records += 1;
-                    (record, Ok(last))
-                }
+                Ok((record, last)) => (record, Ok(last)),
             },
             Some(mut record) => {
                 let enc = finish.opened.ticket_digest;

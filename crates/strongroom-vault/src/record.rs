@@ -16,7 +16,7 @@ use strongroom_wire::limits::{
     RECORD_BYTES_LARGE, RECORD_BYTES_SMALL, REGISTRATION_UPLOAD_BYTES, RING, WRAPPED_BYTES_SMALL,
 };
 use strongroom_wire::{
-    AttemptId, Digest, Generation, LogIndex, OpId, PublicKey, UnixMs, codec, decode, encode,
+    AttemptId, Digest, Generation, LogIndex, OpId, PublicKey, UnixMs, codec, decode,
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -49,9 +49,20 @@ pub struct Lineage {
     /// Greatest attempt id ever accepted.
     #[n(2)]
     pub greatest_attempt: Option<AttemptId>,
-    /// The last operation that changed the record, for its retries.
+    /// The operation that registered the present generation, for its retries.
     #[n(3)]
-    pub last_op: Option<LastOp>,
+    pub registered: Option<LastOp>,
+    /// The last finish of a recovery.
+    #[n(4)]
+    pub recovered: Option<LastOp>,
+    /// The last `Delete`, `Reset` or `CancelReset`. Each kind of operation is remembered by itself,
+    /// so that none makes another's retry fail.
+    #[n(5)]
+    pub changed: Option<LastOp>,
+    /// Greatest op id ever accepted of a `Delete`, `Reset` or `CancelReset`. A finish needs none: it
+    /// is bound to its ticket, and a ticket to the state that it saw.
+    #[n(6)]
+    pub greatest_op: Option<OpId>,
 }
 
 /// A remembered operation and what came of it.
@@ -60,9 +71,9 @@ pub struct LastOp {
     /// Its id.
     #[n(0)]
     pub op: OpId,
-    /// Digest of its body.
-    #[n(1)]
-    pub body: Digest,
+    /// The first half of its body's digest: against accidents and liars alike, 128 bits tell.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub body: [u8; 16],
     /// What it did.
     #[n(2)]
     pub kind: EventKind,
@@ -177,7 +188,48 @@ impl Material {
     }
 }
 
+/// Which operations are remembered together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum OpKind {
+    /// `RegisterFinish`.
+    Register,
+    /// `RecoverFinish`.
+    Recover,
+    /// `Delete`, `Reset`, `CancelReset`.
+    Change,
+}
+
 impl Lineage {
+    /// The operation of that kind that is remembered.
+    pub fn last(&self, kind: OpKind) -> Option<LastOp> {
+        match kind {
+            OpKind::Register => self.registered,
+            OpKind::Recover => self.recovered,
+            OpKind::Change => self.changed,
+        }
+    }
+
+    /// Remembers an operation in place of the last of its kind.
+    pub fn remember(&mut self, kind: OpKind, last: LastOp) {
+        *match kind {
+            OpKind::Register => &mut self.registered,
+            OpKind::Recover => &mut self.recovered,
+            OpKind::Change => &mut self.changed,
+        } = Some(last);
+    }
+
+    /// Takes the newest guess out of the unproved ring: its code was right. So an owner's own
+    /// recoveries never push a thief's guesses out.
+    pub fn forget_guess(&mut self) {
+        let ring = &mut self.history.unproved;
+        if let Some(at) = ring
+            .iter()
+            .rposition(|event| event.kind == EventKind::Guessed)
+        {
+            ring.remove(at);
+        }
+    }
+
     /// Puts an event into its ring; the oldest of that ring falls out.
     pub fn note(&mut self, kind: EventKind, at: UnixMs) {
         let ring = if kind.proved() {
@@ -217,8 +269,8 @@ impl Record {
         } else {
             RECORD_BYTES_SMALL
         };
-        let bytes = Zeroizing::new(encode(self));
-        Zeroizing::new(codec::pad(&bytes, size).expect("a record fits its class by the limits"))
+        let padded = codec::encode_padded(self, size);
+        Zeroizing::new(padded.expect("a record fits its class by the limits"))
     }
 
     /// Reads what [`Self::to_padded`] wrote.

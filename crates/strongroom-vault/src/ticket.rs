@@ -7,7 +7,9 @@
 
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
-use strongroom_wire::{AttemptId, Generation, Incarnation, LogIndex, RecordId, UnixMs};
+use strongroom_wire::{
+    AttemptId, Digest, Generation, Incarnation, LogIndex, RecordId, TenantKey, UnixMs,
+};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// The two kinds, each with its own key.
@@ -85,6 +87,16 @@ pub enum Purpose {
         #[n(1)]
         #[zeroize(skip)]
         live: bool,
+        /// The tenant whose token was accepted.
+        #[n(2)]
+        #[zeroize(skip)]
+        tenant: TenantKey,
+        /// Digest of the tenant's leaf that the token was verified with. It came from the host,
+        /// unproved: the finish holds only while the proved leaf is the same, so an issuer key that
+        /// the tenant took out registers nothing.
+        #[n(3)]
+        #[zeroize(skip)]
+        tenant_leaf: Digest,
     },
     /// A recovery.
     #[n(1)]

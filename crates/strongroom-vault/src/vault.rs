@@ -1,7 +1,7 @@
 //! The vault: one member's state machine, behind one function (DESIGN §3, the seam).
 //!
 //! Life: blank → drafted (keys, no fleet) → waiting (a member that needs its tip's header) →
-//! standing. Standing, it promises, leads, proposes, notarises and releases; what depends on new
+//! standing; halted, once the anchor could not be moved. Standing, it promises, leads, proposes, notarises and releases; what depends on new
 //! state leaves only with a quorum's certificate for the entry that holds it.
 //!
 //! The host may send any request at any time; each is answered or refused by name, and a refused
@@ -21,6 +21,7 @@ use alloc::collections::VecDeque;
 use alloc::string::ToString as _;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use strongroom_crypto::statement::SigningKey;
 use strongroom_wire::entry::{
     Anchor, EntryHeader, FEATURE_LEVEL, Kind, Notarised, Promised, Proposal, Signed, State, Tip,
@@ -45,8 +46,13 @@ pub struct Vault<P> {
 enum Life<P> {
     Blank,
     Drafted(Draft),
-    Waiting { member: Member, anchor: Anchor },
+    Waiting {
+        member: Member,
+        anchor: Anchor,
+    },
     Standing(Box<Standing<P>>),
+    /// The anchor failed: it may or may not have moved. Only a new start reads what is true.
+    Halted,
 }
 
 /// A member at work.
@@ -77,7 +83,11 @@ impl<P: Platform> Vault<P> {
         let anchor = platform.anchor().map_err(|_| HsmError::AnchorFailed)?;
         let key = platform.sealing_key();
         let life = match (member::load(&*platform, Blob::Member, &key)?, anchor) {
-            (Some(member), Some(anchor)) => Life::Waiting { member, anchor },
+            (Some(member), Some(anchor)) => {
+                // The draft is the fleet secret once more; a cut may have left it.
+                platform.erase(Blob::Draft).map_err(|_| HsmError::Fault)?;
+                Life::Waiting { member, anchor }
+            }
             (Some(_), None) => return Err(HsmError::AnchorFailed),
             // An anchor without a member: a genesis that was cut short goes on from its draft.
             (None, _) => match member::load(&*platform, Blob::Draft, &key)? {
@@ -102,13 +112,13 @@ impl<P: Platform> Vault<P> {
 
     /// Answers any request. One at a time; take the whole answer before the next.
     pub fn handle<T: Table>(&mut self, table: &T, request: Request) -> Response {
-        let response = self
-            .dispatch(table, request)
-            .unwrap_or_else(Response::Error);
-        if matches!(response, Response::Error(_)) {
+        self.dispatch(table, request).unwrap_or_else(|error| {
             self.refused = self.refused.saturating_add(1);
-        }
-        response
+            if error == HsmError::AnchorFailed {
+                self.life = Life::Halted;
+            }
+            Response::Error(error)
+        })
     }
 
     fn dispatch<T: Table>(&mut self, table: &T, request: Request) -> Result<Response, HsmError> {
@@ -168,6 +178,7 @@ impl<P: Platform> Vault<P> {
             return Err(HsmError::WrongVersion);
         }
         let phase = match &self.life {
+            Life::Halted => return Err(HsmError::AnchorFailed),
             Life::Blank => Phase::Blank,
             Life::Drafted(_) => Phase::Drafted,
             Life::Waiting { anchor, .. } => Phase::Waiting {
@@ -212,7 +223,7 @@ impl<P: Platform> Vault<P> {
         let (header, state) = notary::genesis(&manifest);
         match &self.life {
             Life::Drafted(draft) => {
-                let member = draft.clone().into_member(&manifest)?;
+                let member = draft.clone().into_member(&manifest, &*self.platform)?;
                 let anchor = notary::genesis_anchor(&header, member.id);
                 match self.platform.anchor().map_err(|_| HsmError::AnchorFailed)? {
                     None => self
@@ -223,6 +234,9 @@ impl<P: Platform> Vault<P> {
                     Some(_) => return Err(HsmError::AnchorMismatch),
                 }
                 member::store(&*self.platform, Blob::Member, &member)?;
+                self.platform
+                    .erase(Blob::Draft)
+                    .map_err(|_| HsmError::Fault)?;
                 self.life = Life::Waiting { member, anchor };
             }
             // The answer was lost: say it again, but only at the genesis itself.
@@ -268,6 +282,7 @@ impl<P: Platform> Vault<P> {
         let preparer = Preparer {
             platform: self.platform.clone(),
             keys: Arc::new(keys),
+            tip: AtomicU64::new(header.index.0),
         };
         let answer = Response::Standing {
             header: header.clone(),
@@ -469,6 +484,9 @@ impl<P: Platform> Standing<P> {
             self.base = released.header;
             self.base_state = released.state;
         }
+        self.preparer
+            .tip
+            .store(self.base.index.0, Ordering::Relaxed);
         Ok(answers)
     }
 

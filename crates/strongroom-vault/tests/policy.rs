@@ -20,9 +20,10 @@ fn moment(policy: &Policy, index: u64, now: u64) -> Moment<'_> {
     }
 }
 
+/// The higher the number, the later the id.
 fn op(number: u8) -> Op {
     Op {
-        id: OpId([number; 16]),
+        id: OpId::new(UnixMs(START - 1000 + u64::from(number)), [number; 8]),
         body: Digest([number; 32]),
     }
 }
@@ -230,10 +231,76 @@ fn h1_an_op_id_with_another_body_is_refused() {
     let at = moment(&policy, 6, START);
     record.reset(op(4), &at).unwrap();
     let other = Op {
-        id: OpId([4; 16]),
+        id: op(4).id,
         body: Digest([5; 32]),
     };
     assert_eq!(record.reset(other, &at).err(), Some(Refusal::OpIdReused));
+}
+
+#[test]
+fn h1_each_kind_of_operation_is_remembered_by_itself() {
+    let policy = Policy::default();
+    let at = moment(&policy, 5, START);
+    let mut record = fresh(&policy);
+    record.spend(attempt(START, 1), ke1(1), &at).unwrap();
+    let generation = record.generation;
+    let proved = record.prove(op(2), generation, attempt(START, 1), true, &at);
+    let recovered = proved.unwrap();
+    record.reset(op(3), &at).unwrap();
+    // The answers to registration and recovery were lost, and came after the reset.
+    let seen = Seen::of(None);
+    let registered = record
+        .replace(op(1), seen, secret(200), false, &at)
+        .unwrap();
+    assert_eq!(registered.kind, EventKind::Registered);
+    let again = record
+        .prove(op(2), generation, attempt(START, 1), true, &at)
+        .unwrap();
+    assert_eq!((again.index, again.kind), (recovered.index, recovered.kind));
+    assert_eq!(
+        record.reset(op(3), &at).unwrap().kind,
+        EventKind::ResetStarted
+    );
+}
+
+#[test]
+fn a_reset_and_its_cancelling_replayed_in_turn_change_nothing() {
+    let policy = Policy::default();
+    let at = moment(&policy, 6, START);
+    let mut record = fresh(&policy);
+    record.spend(attempt(START, 1), ke1(1), &at).unwrap();
+    record.reset(op(3), &at).unwrap();
+    record.cancel_reset(op(4), op(3).id, true, &at).unwrap();
+    let totals = record.lineage.totals;
+    for _ in 0..20 {
+        let reset = record.reset(op(3), &at).err();
+        assert!(matches!(reset, Some(Refusal::StaleOp { greatest, .. }) if greatest == op(4).id));
+        // The last one is repeated, and does nothing again.
+        record.cancel_reset(op(4), op(3).id, true, &at).unwrap();
+    }
+    assert_eq!(record.lineage.totals, totals);
+    let unproved = &record.lineage.history.unproved;
+    assert!(
+        unproved
+            .iter()
+            .any(|event| event.kind == EventKind::Guessed)
+    );
+}
+
+#[test]
+fn an_op_id_from_the_future_is_refused_and_blocks_nothing() {
+    let policy = Policy::default();
+    let at = moment(&policy, 6, START);
+    let mut record = fresh(&policy);
+    let future = Op {
+        id: OpId::new(UnixMs(START + 600_001), [0; 8]),
+        body: Digest([0; 32]),
+    };
+    assert!(matches!(
+        record.reset(future, &at),
+        Err(Refusal::StaleOp { .. })
+    ));
+    assert!(record.reset(op(3), &at).is_ok());
 }
 
 #[test]
@@ -244,9 +311,7 @@ fn c12_nothing_but_a_right_finish_restores_attempts() {
     record.spend(attempt(START, 1), ke1(1), &at).unwrap();
     let generation = record.generation;
     record.reset(op(3), &at).unwrap();
-    record
-        .cancel_reset(op(4), OpId([3; 16]), true, &at)
-        .unwrap();
+    record.cancel_reset(op(4), op(3).id, true, &at).unwrap();
     let id = strongroom_wire::RecordId([0; 32]);
     record
         .report(id, strongroom_wire::Incarnation(0), true, &at)
@@ -319,6 +384,31 @@ fn h6_proved_events_cannot_push_out_unproved_ones() {
             .any(|event| event.kind == EventKind::Guessed)
     );
     assert_eq!(record.lineage.history.proved.len(), 8);
+}
+
+#[test]
+fn h6_an_owners_recoveries_do_not_push_out_a_thiefs_guesses() {
+    let policy = Policy::default();
+    let mut record = fresh(&policy);
+    record
+        .spend(attempt(START, 1), ke1(1), &moment(&policy, 6, START))
+        .unwrap();
+    let generation = record.generation;
+    for n in 0..20u8 {
+        let now = START + 10 + u64::from(n);
+        let at = moment(&policy, 7, now);
+        record.spend(attempt(now, n), ke1(n), &at).unwrap();
+        record
+            .prove(op(n + 2), generation, attempt(now, n), true, &at)
+            .unwrap();
+    }
+    let guesses: Vec<_> = record.lineage.history.unproved.iter().collect();
+    assert!(
+        guesses
+            .iter()
+            .any(|event| event.kind == EventKind::Guessed && event.at == UnixMs(START))
+    );
+    assert_eq!(record.lineage.totals.unproved, 1);
 }
 
 #[test]
@@ -401,8 +491,12 @@ fn the_largest_record_fits_its_class() {
         live.unfinished = u32::MAX;
         live.exhausted_at = Some(far);
         live.earliest_next = far;
+        let greatest = Op {
+            id: OpId::new(far, [255; 8]),
+            body: Digest([255; 32]),
+        };
         record
-            .reset(op(254), &at)
+            .reset(greatest, &at)
             .unwrap_or_else(|refusal| panic!("{refusal:?}"));
         let id = attempt(u64::MAX, 255);
         let Body::Live(live) = &mut record.body else {
@@ -413,6 +507,8 @@ fn the_largest_record_fits_its_class() {
             ke1: ke1(255),
         });
         record.lineage.greatest_attempt = Some(id);
+        let last = record.lineage.changed.unwrap();
+        (record.lineage.registered, record.lineage.recovered) = (Some(last), Some(last));
         let padded = record.to_padded();
         let read = Record::from_padded(&padded).unwrap();
         assert_eq!(read.to_padded().as_slice(), padded.as_slice());
