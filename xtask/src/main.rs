@@ -8,6 +8,7 @@ mod bench;
 mod command;
 mod deny;
 mod fuzz;
+mod mutants;
 mod nightly;
 mod packages;
 mod steps;
@@ -35,6 +36,8 @@ usage: cargo xtask COMMAND [OPTIONS]
               --seconds N (default 60)               --list   print the targets
   bench     [NAME]  run the benches in release, print one table
               --big     the sizes that take long     --list   print the benches
+  mutants   [NAME]  break one rule after another; the tests must notice
+              --list    print the rules
   nightly   ignored tests, long fuzzing, mutants, big benches
   packages  install the Debian packages that the tests use";
 
@@ -63,6 +66,7 @@ fn run(command: &str, mut options: Options) -> Result<()> {
         }
         "fuzz" => fuzz::main(&mut options),
         "bench" => bench::main(&mut options),
+        "mutants" => mutants::main(&mut options),
         "nightly" => nightly::main(&mut options),
         "packages" => steps::alone("packages", &mut options, |_| packages::install()),
         "help" | "--help" | "-h" => {

@@ -4,7 +4,7 @@ use crate::Options;
 use crate::command::{command, run, succeeds};
 use crate::steps::{Outcome, Settings, Step, left_out, passed};
 use crate::workspace::INSIDE;
-use crate::{bench, fuzz};
+use crate::{bench, fuzz, mutants};
 use anyhow::Result;
 
 const STEPS: &[Step] = &[
@@ -25,8 +25,13 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "mutants",
-        about: "do the tests notice a broken rule?",
-        run: |_| mutants(),
+        about: "rules broken by hand: do the tests notice?",
+        run: |_| mutants::run_all(None).map(Outcome::Passed),
+    },
+    Step {
+        name: "more-mutants",
+        about: "code broken by a tool: do the tests notice?",
+        run: |_| more_mutants(),
     },
     Step {
         name: "bench",
@@ -61,7 +66,7 @@ fn release_tests() -> Result<Outcome> {
     passed()
 }
 
-fn mutants() -> Result<Outcome> {
+fn more_mutants() -> Result<Outcome> {
     if !succeeds("cargo mutants --version") {
         return left_out("cargo install cargo-mutants --locked");
     }
