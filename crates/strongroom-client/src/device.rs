@@ -7,7 +7,7 @@
 use crate::Os;
 use crate::journal::Journal;
 use crate::vault::BackupKeys;
-use std::io::Result;
+use std::io::{Error, ErrorKind, Result};
 use strongroom_crypto::seal;
 use strongroom_wire::Slot;
 use subtle::ConstantTimeEq as _;
@@ -84,9 +84,11 @@ impl<'a> Device<'a> {
         self.write(["pending-keys", "pending-code"], keys, Some(code))
     }
 
-    /// The fleet acknowledged: the pending keys are the keys.
-    pub(crate) fn promote(&self) -> Result<()> {
-        let Some(keys) = self.keys_named(&self.name("pending-keys"))? else {
+    /// The fleet acknowledged: the pending keys are the keys, if they are those it acknowledged.
+    /// Another process may have put down its own meanwhile; a backup under those is lost.
+    pub(crate) fn promote(&self, acknowledged: impl Fn(&BackupKeys) -> bool) -> Result<()> {
+        let pending = self.keys_named(&self.name("pending-keys"))?;
+        let Some(keys) = pending.filter(acknowledged) else {
             return Ok(());
         };
         // The code first: sealed under keys that are not here yet it merely does not open.
@@ -110,7 +112,10 @@ impl<'a> Device<'a> {
         };
         BackupKeys::from_device_bytes(&Zeroizing::new(bytes))
             .map(Some)
-            .ok_or_else(|| std::io::Error::other("the backup key on this device is damaged"))
+            .ok_or_else(|| {
+                let words = "the backup key on this device is damaged; recover it with the code";
+                Error::new(ErrorKind::InvalidData, words)
+            })
     }
 
     fn write(
@@ -183,7 +188,10 @@ mod tests {
         device.put_pending(&new, code.as_bytes()).unwrap();
         let held = device.keys().unwrap().unwrap();
         assert_eq!(*held.age_secret(), *old.age_secret());
-        device.promote().unwrap();
+        device.promote(|_| false).unwrap();
+        let held = device.keys().unwrap().unwrap();
+        assert_eq!(*held.age_secret(), *old.age_secret());
+        device.promote(|_| true).unwrap();
         let held = device.keys().unwrap().unwrap();
         assert_eq!(*held.age_secret(), *new.age_secret());
         assert_eq!(device.rehearse(code.as_bytes()).unwrap(), Rehearsal::Right);

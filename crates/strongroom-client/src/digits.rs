@@ -139,4 +139,63 @@ mod tests {
         assert_eq!(read(&text[1..]), Some(DigitError::Length(63)));
         assert_eq!(DigitKey::parse("12a").err(), Some(DigitError::NotDigit));
     }
+
+    #[test]
+    fn a_key_is_sixteen_groups_and_reads_back_however_it_is_spaced() {
+        for _ in 0..200 {
+            let key = DigitKey::generate(&Os);
+            let shown = key.grouped();
+            assert_eq!(shown.split(' ').map(str::len).collect::<Vec<_>>(), [4; 16]);
+            for typed in [
+                shown.to_string(),
+                shown.replace(' ', ""),
+                shown.replace(' ', "-"),
+                shown.replace(' ', " \n"),
+            ] {
+                assert_eq!(DigitKey::parse(&typed).ok().unwrap().0, key.0);
+            }
+        }
+    }
+
+    #[test]
+    fn the_check_digits_are_those_of_iso_7064() {
+        // 98 − (0 mod 97), and 98 − (10² mod 97): the numbers 0 and 1 before the check.
+        let with =
+            |random: &str, check: &str| DigitKey::parse(&format!("{random:0>62}{check}")).err();
+        assert_eq!(with("0", "98"), None);
+        assert_eq!(with("1", "95"), None);
+        assert_eq!(with("1", "98"), Some(DigitError::Check));
+        // Zeros alone are no key: 0 mod 97 is not 1.
+        assert_eq!(with("0", "00"), Some(DigitError::Check));
+    }
+
+    #[test]
+    fn other_alphabets_and_other_lengths_are_no_key() {
+        let key = DigitKey::generate(&Os).grouped();
+        for (typed, error) in [
+            (String::new(), DigitError::Length(0)),
+            (format!("{}0", *key), DigitError::Length(65)),
+            (key.replacen(' ', ".", 1), DigitError::NotDigit),
+            (key.replacen(' ', "\u{ff11}", 1), DigitError::NotDigit),
+            (key.replacen(' ', "\u{661}", 1), DigitError::NotDigit),
+        ] {
+            assert_eq!(DigitKey::parse(&typed).err(), Some(error), "{typed}");
+        }
+    }
+
+    #[test]
+    fn all_digits_come_up_alike() {
+        let mut counts = [0u32; 10];
+        for _ in 0..500 {
+            let key = DigitKey::generate(&Os);
+            key.0[..super::RANDOM]
+                .iter()
+                .for_each(|digit| counts[usize::from(*digit)] += 1);
+        }
+        // 31,000 draws: 3,100 each, with a deviation of 53.
+        assert!(
+            counts.iter().all(|n| (2_700..3_500).contains(n)),
+            "{counts:?}"
+        );
+    }
 }

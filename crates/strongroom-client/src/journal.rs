@@ -72,6 +72,16 @@ impl FileJournal {
             .create(dir)?;
         Ok(Self(dir.to_owned()))
     }
+
+    /// Holds back every other writer, of any process, until the file is dropped.
+    fn locked(&self) -> std::io::Result<std::fs::File> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(self.0.join(".lock"))?;
+        file.lock()?;
+        Ok(file)
+    }
 }
 
 impl Journal for FileJournal {
@@ -84,6 +94,8 @@ impl Journal for FileJournal {
 
     fn put(&self, name: &str, value: &[u8]) -> std::io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt as _;
+        // Two processes writing one value share its temporary file: one after the other.
+        let _locked = self.locked()?;
         let temporary = self.0.join(format!("{name}.new"));
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);

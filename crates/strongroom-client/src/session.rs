@@ -134,19 +134,24 @@ impl Ownership {
     }
 }
 
-/// A fresh op id.
-pub fn new_op() -> OpId {
-    let mut op = [0; 16];
-    Os.fill(&mut op);
-    OpId(op)
+/// A fresh op id, greater than `greatest` and near `now`.
+pub fn new_op(now: UnixMs, greatest: Option<OpId>) -> OpId {
+    let (time, random) = timed(now, greatest.map(|greatest| greatest.time()));
+    OpId::new(time, random)
 }
 
 /// A fresh attempt id, greater than `greatest` and near `now`.
 pub fn new_attempt(now: UnixMs, greatest: Option<AttemptId>) -> AttemptId {
+    let (time, random) = timed(now, greatest.map(|greatest| greatest.time()));
+    AttemptId::new(time, random)
+}
+
+/// A time that is `now` or, if that is not after `greatest`, one past it; and eight random bytes.
+fn timed(now: UnixMs, greatest: Option<UnixMs>) -> (UnixMs, [u8; 8]) {
     let mut random = [0; 8];
     Os.fill(&mut random);
-    let after = greatest.map_or(0, |greatest| greatest.time().0.saturating_add(1));
-    AttemptId::new(UnixMs(now.0.max(after)), random)
+    let after = greatest.map_or(UnixMs(0), |greatest| greatest.plus(1));
+    (now.max(after), random)
 }
 
 fn header(fleet: &Fleet, class: OpClass, size: SizeClass) -> Header {
@@ -314,7 +319,7 @@ impl Registration {
             .map_err(|_| SessionError::TooLong)?;
         let owner_key = root.owner_key(&server.0, &started.record.0);
         let mut finish = RegisterFinish {
-            op: new_op(),
+            op: new_op(crate::vault::now(), None),
             upload,
             wrapped,
             owner_key: PublicKey(owner_key.public()),
@@ -416,7 +421,10 @@ impl Recovery {
         let (root, payload) =
             wrap::unwrap(&export_key, (ksf, &server.0, &client.0), &started.wrapped)
                 .map_err(|_| SessionError::Unauthentic)?;
-        let finish = Finish::Recover(RecoverFinish { op: new_op(), ke3 });
+        let finish = Finish::Recover(RecoverFinish {
+            op: new_op(crate::vault::now(), None),
+            ke3,
+        });
         Ok(Opened {
             root,
             payload,

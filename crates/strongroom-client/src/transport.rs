@@ -32,10 +32,15 @@ pub struct Http {
     base: String,
 }
 
-/// Answers are at most the largest size class and its seal.
-const ANSWER_BYTES_MAX: usize = ENVELOPE_BYTES_MAX;
+/// Greatest body that is read, bytes. Answers are at most the largest size class and its seal, less
+/// than an envelope; a bundle with its proofs is longer.
+const BODY_BYTES_MAX: usize = 1 << 20;
 /// Tries of one request before the caller is told.
 const TRIES: u32 = 6;
+/// Longest wait between two tries, whatever a server asks for.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+const _: () = assert!(ENVELOPE_BYTES_MAX < BODY_BYTES_MAX);
 
 impl Http {
     /// For a base URL such as `https://vault.example`. With `ca_pem` only certificates under that
@@ -102,37 +107,61 @@ impl Http {
     ) -> Result<Vec<u8>, TransportError> {
         let mut wait = Duration::from_millis(100);
         for attempt in 1..=TRIES {
-            let (error, asked) = match make().send().await {
-                Ok(response) if response.status().is_success() => return body(response).await,
-                Ok(response) => {
-                    let status = response.status().as_u16();
-                    if !matches!(status, 429 | 503) {
-                        return Err(refused(status, response).await);
-                    }
-                    let after = response.headers().get("retry-after");
-                    let seconds = after.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-                    (TransportError::Busy, seconds.map(Duration::from_secs))
-                }
-                Err(error) => (TransportError::Unreachable(described(&error)), None),
+            let (error, asked) = match once(make()).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(Failed::ForGood(error)) => return Err(error),
+                Err(Failed::ForNow(error, asked)) => (error, asked),
             };
             if attempt == TRIES {
                 return Err(error);
             }
-            tokio::time::sleep(asked.unwrap_or(wait).min(Duration::from_secs(10))).await;
+            tokio::time::sleep(asked.unwrap_or(wait).min(WAIT_MAX)).await;
             wait *= 2;
         }
         Err(TransportError::Busy)
     }
 }
 
-async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, TransportError> {
+/// A try that failed.
+enum Failed {
+    /// The same again would fail again.
+    ForGood(TransportError),
+    /// Another try may go through, after what the server asked for.
+    ForNow(TransportError, Option<Duration>),
+}
+
+async fn once(request: reqwest::RequestBuilder) -> Result<Vec<u8>, Failed> {
+    let response = request.send().await.map_err(|error| {
+        let words = described(&error);
+        if error.is_builder() {
+            Failed::ForGood(TransportError::Settings(words))
+        } else {
+            Failed::ForNow(TransportError::Unreachable(words), None)
+        }
+    })?;
+    match response.status().as_u16() {
+        200..=299 => body(response).await,
+        429 | 503 => {
+            let after = response.headers().get("retry-after");
+            let seconds = after.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+            let asked = seconds.map(Duration::from_secs);
+            Err(Failed::ForNow(TransportError::Busy, asked))
+        }
+        status => Err(Failed::ForGood(refused(status, response).await)),
+    }
+}
+
+async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, Failed> {
     let mut out = Vec::new();
-    let broken = |e: reqwest::Error| TransportError::Unreachable(described(&e));
+    // Broken off: what was answered is lost, and the same request is answered again.
+    let broken = |e: reqwest::Error| {
+        let error = TransportError::Unreachable(described(&e));
+        Failed::ForNow(error, None)
+    };
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if out.len() + chunk.len() > ANSWER_BYTES_MAX.max(1 << 20) {
-            return Err(TransportError::Unreachable(
-                "the answer is too long".to_owned(),
-            ));
+        if out.len() + chunk.len() > BODY_BYTES_MAX {
+            let words = "the answer is too long".to_owned();
+            return Err(Failed::ForGood(TransportError::Unreachable(words)));
         }
         out.extend_from_slice(&chunk);
     }

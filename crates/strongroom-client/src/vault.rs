@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use strongroom_crypto::wrap::Root;
 use strongroom_wire::answer::{Answer, Receipt, Refusal, StatusReport, TicketGrant, Totals};
 use strongroom_wire::request::Finish;
-use strongroom_wire::{Slot, UnixMs, decode, encode};
+use strongroom_wire::{OpId, Slot, UnixMs, decode, encode};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -121,8 +121,9 @@ pub struct Registered {
 pub struct Recovered {
     /// The keys.
     pub keys: BackupKeys,
-    /// The receipt of the finish; none if the network failed after the secret was here: the finish
-    /// is in the journal and goes out with the next call.
+    /// The receipt of the finish. None if it was not answered after the secret was here: it is in
+    /// the journal then and goes out with the next call. None also if the fleet refused it, because
+    /// another phone recovered at the same time.
     pub receipt: Option<Receipt>,
     /// Totals before this recovery.
     pub totals: Totals,
@@ -244,7 +245,11 @@ impl<S: TokenSource> Vault<S> {
         )?;
         let ReadyRegistration { grant, finish, .. } = ready;
         self.device(slot).put_pending(keys, code)?;
-        self.finish(&grant, &finish, slot).await
+        self.put_finish(&grant, &finish, slot)?;
+        let receipt = self.finish(&grant, &finish, slot).await?;
+        // Promoted already, unless another process put its own in the place of what was pending.
+        self.device(slot).keep(keys, Some(code))?;
+        Ok(receipt)
     }
 
     /// Recovers with a code. A wrong one costs a guess; a lost answer does not: called again with
@@ -259,24 +264,30 @@ impl<S: TokenSource> Vault<S> {
         let mut recovery = self.attempt(code, slot)?;
         let started = loop {
             let outgoing = recovery.request(&self.fleet, &tokens)?;
-            let answer = self.send(&outgoing, Some(&tokens)).await?;
-            self.lock_unanswered().remove(&slot);
-            match answer {
+            match self.send(&outgoing, Some(&tokens)).await? {
                 Answer::RecoverStarted(started) => break started,
                 Answer::Refused(Refusal::StaleAttempt { greatest, now }) => {
                     // Our clock is behind (or ahead): the fleet says what to beat.
                     let next = session::new_attempt(now, Some(greatest));
                     if next.time() > now.plus(strongroom_wire::limits::ATTEMPT_AHEAD_MS) {
+                        self.forget_unanswered(slot);
                         return Err(Error::Refused(Refusal::StaleAttempt { greatest, now }));
                     }
                     recovery.renumber(next);
                     self.put_unanswered(code, slot, &recovery);
+                }
+                Answer::Refused(refusal) => {
+                    if !leaves_open(&refusal) {
+                        self.forget_unanswered(slot);
+                    }
+                    return Err(Error::Refused(refusal));
                 }
                 other => return Err(unexpected(other)),
             }
         };
         let opened = match recovery.answered(&self.fleet, &tokens, &started) {
             Err(SessionError::WrongCode) => {
+                self.forget_unanswered(slot);
                 let (attempts_left, totals) = (started.attempts_left, started.totals);
                 return Err(Error::WrongCode {
                     attempts_left,
@@ -289,13 +300,13 @@ impl<S: TokenSource> Vault<S> {
             root: opened.root,
             payload: opened.payload,
         };
+        // Until keys and finish are down the guess counts as unanswered: a device whose storage is
+        // full must not pay with another guess each time the right code is typed.
         self.device(slot).keep(&keys, Some(code))?;
-        let receipt = match self.finish(&opened.grant, &opened.finish, slot).await {
-            Ok(receipt) => Some(receipt),
-            // The secret is here; the finish is in the journal.
-            Err(Error::Transport(_)) => None,
-            Err(error) => return Err(error),
-        };
+        self.put_finish(&opened.grant, &opened.finish, slot)?;
+        self.forget_unanswered(slot);
+        // The secret is here: nothing that becomes of the finish takes it away again.
+        let receipt = self.finish(&opened.grant, &opened.finish, slot).await.ok();
         Ok(Recovered {
             keys,
             receipt,
@@ -321,6 +332,10 @@ impl<S: TokenSource> Vault<S> {
             recovery: recovery.clone(),
         };
         self.lock_unanswered().insert(slot, unanswered);
+    }
+
+    fn forget_unanswered(&self, slot: Slot) {
+        self.lock_unanswered().remove(&slot);
     }
 
     fn lock_unanswered(&self) -> MutexGuard<'_, BTreeMap<Slot, Unanswered>> {
@@ -382,10 +397,8 @@ impl<S: TokenSource> Vault<S> {
             Some(keys) => Some(self.ownership(keys, &self.status(slot, None).await?)),
             None => None,
         };
-        let tokens = self.tokens.tokens().await?;
-        let op = session::new_op();
-        let outgoing = session::delete(&self.fleet, &tokens, slot, op, ownership.as_ref())?;
-        self.receipt(&outgoing, &tokens).await
+        self.change(|tokens, op| session::delete(&self.fleet, tokens, slot, op, ownership.as_ref()))
+            .await
     }
 
     /// Begins a reset's waiting period.
@@ -393,9 +406,8 @@ impl<S: TokenSource> Vault<S> {
     /// # Errors
     /// [`Error`].
     pub async fn reset(&self, slot: Slot) -> Result<Receipt, Error> {
-        let tokens = self.tokens.tokens().await?;
-        let outgoing = session::reset(&self.fleet, &tokens, slot, session::new_op())?;
-        self.receipt(&outgoing, &tokens).await
+        self.change(|tokens, op| session::reset(&self.fleet, tokens, slot, op))
+            .await
     }
 
     /// Cancels the reset that waits.
@@ -405,11 +417,29 @@ impl<S: TokenSource> Vault<S> {
     pub async fn cancel_reset(&self, slot: Slot, owner: &BackupKeys) -> Result<Receipt, Error> {
         let report = self.status(slot, None).await?;
         let reset = report.reset.ok_or(Error::Refused(Refusal::NoSuchReset))?;
-        let tokens = self.tokens.tokens().await?;
-        let ids = (session::new_op(), reset.op);
         let ownership = self.ownership(owner, &report);
-        let outgoing = session::cancel_reset(&self.fleet, &tokens, slot, ids, &ownership)?;
-        self.receipt(&outgoing, &tokens).await
+        self.change(|tokens, op| {
+            let ids = (op, reset.op);
+            session::cancel_reset(&self.fleet, tokens, slot, ids, &ownership)
+        })
+        .await
+    }
+
+    /// Sends a request that names an operation; once more, under a greater id, if the fleet has
+    /// accepted one from a clock ahead of ours.
+    async fn change(
+        &self,
+        make: impl Fn(&Tokens, OpId) -> Result<Outgoing, SessionError>,
+    ) -> Result<Receipt, Error> {
+        let tokens = self.tokens.tokens().await?;
+        let outgoing = make(&tokens, session::new_op(now(), None))?;
+        match self.receipt(&outgoing, &tokens).await {
+            Err(Error::Refused(Refusal::StaleOp { greatest, now })) => {
+                let outgoing = make(&tokens, session::new_op(now, Some(greatest)))?;
+                self.receipt(&outgoing, &tokens).await
+            }
+            other => other,
+        }
     }
 
     async fn receipt(&self, outgoing: &Outgoing, tokens: &Tokens) -> Result<Receipt, Error> {
@@ -419,26 +449,40 @@ impl<S: TokenSource> Vault<S> {
         }
     }
 
-    /// Sends a finish: journal first, then until it is answered.
+    /// Puts a finish down, before it is sent.
+    fn put_finish(&self, grant: &TicketGrant, finish: &Finish, slot: Slot) -> Result<(), Error> {
+        let pending = Zeroizing::new(encode(&(grant, finish)));
+        Ok(self.journal.put(&pending_finish(slot), &pending)?)
+    }
+
+    /// Sends a finish that is in the journal, until it is answered.
     async fn finish(
         &self,
         grant: &TicketGrant,
         finish: &Finish,
         slot: Slot,
     ) -> Result<Receipt, Error> {
-        let name = pending_finish(slot);
-        let pending = Zeroizing::new(encode(&(grant, finish)));
-        self.journal.put(&name, &pending)?;
         let outgoing = session::seal_finish(&self.fleet, grant, finish)?;
         let answer = self.send(&outgoing, None).await?;
+        if let Answer::Refused(refusal) = &answer
+            && leaves_open(refusal)
+        {
+            return Err(unexpected(answer));
+        }
         // Answered, whatever it says: it need not be sent again.
-        if matches!(finish, Finish::Register { .. }) {
+        if let Finish::Register(register) = finish {
             match &answer {
-                Answer::Receipt(_) => self.device(slot).promote()?,
+                Answer::Receipt(receipt) => {
+                    let (fleet, record) = (self.fleet.id(), receipt.record);
+                    self.device(slot).promote(|keys| {
+                        let owner = keys.root.owner_key(&fleet.0, &record.0);
+                        owner.public() == register.owner_key.0
+                    })?;
+                }
                 _ => self.device(slot).drop_pending()?,
             }
         }
-        self.journal.remove(&name)?;
+        self.journal.remove(&pending_finish(slot))?;
         match answer {
             Answer::Receipt(receipt) => Ok(receipt),
             other => Err(unexpected(other)),
@@ -462,6 +506,9 @@ impl<S: TokenSource> Vault<S> {
             };
             match self.finish(&grant, &finish, slot).await {
                 Ok(_) | Err(Error::Refused(_)) => {}
+                // A node's word, not the fleet's: the key of that ticket was rotated away, say, or
+                // the node lies. The finish stays for the next call, and locks nobody out of this.
+                Err(Error::Session(_) | Error::Transport(TransportError::Refused { .. })) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -486,6 +533,12 @@ impl<S: TokenSource> Vault<S> {
 
 fn pending_finish(slot: Slot) -> String {
     format!("pending-finish-{slot}")
+}
+
+/// Refusals before the fleet looked at the record: a request that was sent before, and lost its
+/// answer, may have been carried out all the same. It is to be sent again.
+fn leaves_open(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Busy { .. } | Refusal::WrongTokenOrTenant)
 }
 
 fn unexpected(answer: Answer) -> Error {

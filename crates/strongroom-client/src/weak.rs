@@ -55,6 +55,11 @@ const COMMON: &[&str] = &[
 impl UserSecret {
     /// Checks a new password or PIN. `about` are things a thief knows: the account's name.
     ///
+    /// Digits only, 6 to 12 of them: a PIN. Refused are those tried first (a list; dates; steps of
+    /// one or two; blocks that repeat; two different digits or fewer) and those that stand in
+    /// `about`, as in a phone number. Everything else is a password: 8 characters at least, and
+    /// zxcvbn's third score (10⁸ guesses). A PIN of 4 digits is never accepted.
+    ///
     /// # Errors
     /// [`WeakSecret`].
     pub fn choose(typed: &str, about: &[&str]) -> Result<Self, WeakSecret> {
@@ -64,13 +69,15 @@ impl UserSecret {
             return Err(WeakSecret::TooShort);
         }
         if digits && secret.0.len() <= 12 {
-            return if is_common_pin(&secret.0) {
+            return if is_common_pin(&secret.0) || stands_in(&secret.0, about) {
                 Err(WeakSecret::CommonPin)
             } else {
                 Ok(secret)
             };
         }
-        if zxcvbn::zxcvbn(&secret.0, about).score() < zxcvbn::Score::Three {
+        let known = spellings(about);
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        if zxcvbn::zxcvbn(&secret.0, &known).score() < zxcvbn::Score::Three {
             return Err(WeakSecret::Guessable);
         }
         Ok(secret)
@@ -85,6 +92,29 @@ impl UserSecret {
     pub fn expose(&self) -> &[u8] {
         self.0.as_bytes()
     }
+}
+
+/// What is known, its words alone, and its words run together: `jana.novak` makes `JanaNovak1`
+/// weak.
+fn spellings(about: &[&str]) -> Vec<String> {
+    let mut all = Vec::new();
+    for known in about {
+        let words = || known.split(|c: char| !c.is_alphanumeric());
+        all.push((*known).to_owned());
+        all.push(words().collect());
+        all.extend(words().map(str::to_owned));
+    }
+    // Of a letter or two zxcvbn would see one in every password.
+    all.retain(|word| word.chars().count() > 2);
+    all
+}
+
+/// Whether a PIN is part of a number that a thief knows, however that is spaced.
+fn stands_in(pin: &str, about: &[&str]) -> bool {
+    about.iter().any(|known| {
+        let digits: String = known.chars().filter(char::is_ascii_digit).collect();
+        digits.contains(pin)
+    })
 }
 
 fn is_common_pin(pin: &str) -> bool {
@@ -167,5 +197,109 @@ mod tests {
             UserSecret::typed(composed).expose(),
             UserSecret::typed(decomposed).expose()
         );
+    }
+
+    fn refusal(typed: &str, about: &[&str]) -> Option<WeakSecret> {
+        UserSecret::choose(typed, about).err()
+    }
+
+    #[test]
+    fn a_pin_has_six_digits_at_least_and_a_password_eight_characters() {
+        for short in ["", "1", "8302", "83027", "aB3$xyz", "ěščřžýá"] {
+            assert_eq!(refusal(short, &[]), Some(WeakSecret::TooShort), "{short}");
+        }
+        assert_eq!(refusal("830274", &[]), None);
+    }
+
+    #[test]
+    fn every_listed_pin_run_repetition_and_step_is_refused() {
+        let runs = [
+            "234567",
+            "890123",
+            "876543",
+            "210987",
+            "135791",
+            "0123456789",
+            "9876543210",
+        ];
+        let repeated = [
+            "000000",
+            "99999999",
+            "454545",
+            "123123",
+            "748748748",
+            "787878787878",
+        ];
+        let two_digits = ["112112", "100001", "737773", "5555555"];
+        let all = COMMON.iter().copied().chain(runs).chain(repeated);
+        for pin in all.chain(two_digits) {
+            assert_eq!(refusal(pin, &[]), Some(WeakSecret::CommonPin), "{pin}");
+        }
+    }
+
+    #[test]
+    fn dates_in_every_usual_order_are_refused() {
+        for date in [
+            "311299", "123199", "991231", "010203", "290200", "198507", "31121999", "12311999",
+            "19991231", "19993112", "01012035",
+        ] {
+            assert_eq!(refusal(date, &[]), Some(WeakSecret::CommonPin), "{date}");
+        }
+        for none in ["839274", "19994577", "83927461", "994583"] {
+            assert_eq!(refusal(none, &[]), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn digits_of_the_accounts_phone_number_are_no_pin() {
+        let about = ["+43 660 830-27-46", "someone"];
+        for part in ["830274", "660830274", "436608302746", "302746"] {
+            assert_eq!(refusal(part, &about), Some(WeakSecret::CommonPin), "{part}");
+        }
+        assert_eq!(refusal("830279", &about), None);
+        assert_eq!(refusal("830274", &[]), None);
+        assert_eq!(refusal("830274", &[""]), None);
+    }
+
+    #[test]
+    fn digits_of_another_alphabet_are_judged_as_the_digits_they_are() {
+        assert_eq!(refusal("１２３４５６", &[]), Some(WeakSecret::CommonPin));
+        let wide = UserSecret::choose("８３０２７４", &[]).ok().unwrap();
+        assert_eq!(wide.expose(), b"830274");
+    }
+
+    #[test]
+    fn common_passwords_keyboard_walks_and_names_are_refused_however_they_are_dressed() {
+        for weak in [
+            "password",
+            "P@ssw0rd",
+            "letmein123",
+            "qwertyuiop",
+            "asdfghjkl",
+            "aaaaaaaaaaaa",
+            "abcabcabcabc",
+            "football1",
+            "jana.novak",
+            "JanaNovak1",
+            "kavon-anaj",
+            "1234567890123",
+            "2024-12-31",
+        ] {
+            let refused = refusal(weak, &["jana.novak", "novak"]);
+            assert_eq!(refused, Some(WeakSecret::Guessable), "{weak}");
+        }
+        for good in [
+            "otter viola brick tundra",
+            "8uR!xq0Zt-p",
+            "8302746191837264",
+        ] {
+            assert_eq!(refusal(good, &["jana.novak"]), None, "{good}");
+        }
+    }
+
+    #[test]
+    fn what_is_typed_to_recover_is_never_judged() {
+        assert_eq!(UserSecret::typed("1234").expose(), b"1234");
+        assert_eq!(UserSecret::typed(" 1 ").expose(), b" 1 ");
     }
 }

@@ -5,9 +5,10 @@
 //!
 //! Accepted: three canonical, unpadded base64url parts, at most 2,048 bytes; a header of exactly
 //! `alg`, `kid` and optionally `typ`; claims `iss`, `sub`, `aud` (one string), `exp`, `iat` (whole
-//! seconds), optionally `nbf` and `cnf` ({"jwk": Ed25519}); other claims are skipped. Refused:
-//! everything else, duplicate keys at any level, escapes in names and in strings we read, and a
-//! life over the policy's.
+//! seconds), optionally `nbf` and `cnf` ({"jwk": Ed25519}); other claims are skipped, once they are
+//! JSON by the same strict rules. Refused: everything else, duplicate keys at any level, escapes in
+//! names and in strings we read, and a life over the policy's. `vectors/tokens.json` has a token
+//! for each rule.
 
 mod json;
 

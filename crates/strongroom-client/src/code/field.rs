@@ -6,9 +6,10 @@ pub(super) fn add(a: u8, b: u8) -> u8 {
 }
 
 /// Product.
-pub(super) fn multiply(a: u8, b: u8) -> u8 {
+pub(super) const fn multiply(a: u8, b: u8) -> u8 {
     let (mut product, mut shifted) = (0, a);
-    for bit in 0..5 {
+    let mut bit = 0;
+    while bit < 5 {
         if b >> bit & 1 == 1 {
             product ^= shifted;
         }
@@ -16,14 +17,25 @@ pub(super) fn multiply(a: u8, b: u8) -> u8 {
         if shifted & 32 != 0 {
             shifted ^= 0b10_0101;
         }
+        bit += 1;
     }
     product
 }
 
-/// αⁿ.
+/// αⁿ. The exponents are positions and roots, which are no secret: a table may tell them.
 pub(super) fn power(n: usize) -> u8 {
-    (0..n % 31).fold(1, |value, _| multiply(value, 2))
+    POWERS[n % POWERS.len()]
 }
+
+const POWERS: [u8; 31] = {
+    let mut powers = [1; 31];
+    let mut n = 1;
+    while n < powers.len() {
+        powers[n] = multiply(powers[n - 1], 2);
+        n += 1;
+    }
+    powers
+};
 
 /// Quotient; `b` is not zero. b⁻¹ = b³⁰.
 pub(super) fn divide(a: u8, b: u8) -> u8 {

@@ -75,9 +75,12 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, depth: usize) -> Result<Value<'a>, TokenError> {
         self.space();
+        // One level is the object or array that holds this value.
         let depth_below = depth.checked_sub(1).ok_or(TokenError::Json)?;
         let before = self.rest;
         match before.first().ok_or(TokenError::Json)? {
+            // Empty ones count too, though they hold no value that could be too deep.
+            b'{' | b'[' if depth_below == 0 => Err(TokenError::Json),
             b'"' => Ok(self.text()?.map_or(Value::Other, Value::Text)),
             b'0'..=b'9' => self.number().map(Value::Number),
             b'{' => {
@@ -204,3 +207,6 @@ fn escape_length(after: &[u8]) -> Result<usize, TokenError> {
         _ => Err(TokenError::Json),
     }
 }
+
+#[cfg(test)]
+mod tests;
