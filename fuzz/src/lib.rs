@@ -1,9 +1,7 @@
-//! What several fuzzers share: choices made from the fuzzer's bytes, and a whole small world around
-//! the vault (an honest host that can be told to lie, a phone, a platform in memory).
+//! What the fuzzer of the vault adds to `strongroom-sim`: choices made from the fuzzer's bytes, and
+//! a host and a phone that they steer.
 
 pub mod choices;
 pub mod host;
 pub mod phone;
-pub mod platform;
 pub mod rehearsal;
-pub mod store;

@@ -43,3 +43,28 @@ pub fn rehearse() {
     let reached = play(&[]);
     assert_eq!((reached.guesses, reached.destroyed), (5, 1), "{reached:?}");
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::choices::Choices;
+    use crate::host::Host;
+    use strongroom_sim::entropy::Seeded;
+
+    #[test]
+    fn the_honest_way_leads_everywhere() {
+        super::rehearse();
+    }
+
+    /// What the checkers take for a broken promise must be one: chance alone finds none.
+    #[test]
+    fn chance_breaks_no_promise() {
+        for seed in 0..60 {
+            let bytes: [u8; 600] = Seeded::new(seed).array();
+            let mut choices = Choices::new(&bytes);
+            let mut host = Host::new();
+            while !choices.are_over() {
+                host.step(&mut choices);
+            }
+        }
+    }
+}

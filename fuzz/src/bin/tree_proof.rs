@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
 use strongroom_fuzz::choices::Choices;
-use strongroom_fuzz::store::Memory;
+use strongroom_sim::store::Memory;
 use strongroom_tree::prover::Trie;
 use strongroom_tree::{EMPTY, Hash, Key, PartialTrie, inner_hash, leaf_hash};
 

@@ -11,6 +11,12 @@ use strongroom_tree::prover::{PageWrite, Pages};
 pub struct Memory(Rc<RefCell<HashMap<Vec<u8>, Vec<u8>>>>);
 
 impl Memory {
+    /// Pages of its own, equal to these.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
+    }
+
     /// Stores what a commit gave.
     pub fn write(&self, writes: Vec<PageWrite>) {
         let mut pages = self.0.borrow_mut();

@@ -1,0 +1,221 @@
+//! Lies about where it stood before the restart.
+
+use super::{begun, goes_on};
+use strongroom_sim::world::World;
+use strongroom_wire::frame::{HsmError, Phase, Request, Response};
+use strongroom_wire::limits::PIPELINE_MAX;
+use strongroom_wire::{Digest, encode};
+
+/// What it says of its life; the one question that a waiting member answers.
+fn phase(world: &mut World) -> Phase {
+    match world.ask(Request::Hello { version: 1 }) {
+        Response::Welcome(welcome) => welcome.phase,
+        other => panic!("hello is answered: {other:?}"),
+    }
+}
+
+/// Cuts the power, tells the lie, and then the truth.
+#[track_caller]
+fn lied(seed: u64, error: HsmError, lie: impl FnOnce(&World, Request) -> Request) {
+    let (mut world, phone, _) = begun(seed);
+    world.power_cut().unwrap();
+    let before = phase(&mut world);
+    let lie = lie(&world, world.host.resumption());
+    assert_eq!(world.ask(lie), Response::Error(error));
+    assert_eq!(phase(&mut world), before, "it still waits at its anchor");
+    world.restart().unwrap();
+    goes_on(&mut world, &phone);
+}
+
+fn parts(
+    request: Request,
+) -> (
+    strongroom_wire::entry::EntryHeader,
+    strongroom_wire::entry::State,
+    Vec<u8>,
+) {
+    match request {
+        Request::Resume {
+            header,
+            state,
+            manifest,
+        } => (header, state, manifest),
+        other => panic!("no resumption: {other:?}"),
+    }
+}
+
+#[test]
+fn rolled_back_state_is_not_resumed() {
+    lied(2, HsmError::AnchorMismatch, |world, truth| {
+        let (_, _, manifest) = parts(truth);
+        let older = &world.host.committed()[0];
+        Request::Resume {
+            header: older.proposal.header.clone(),
+            state: older.state.clone(),
+            manifest,
+        }
+    });
+}
+
+#[test]
+fn a_stale_header_with_the_newest_state_is_not_resumed() {
+    lied(3, HsmError::AnchorMismatch, |world, truth| {
+        let (_, state, manifest) = parts(truth);
+        let header = world.host.committed()[0].proposal.header.clone();
+        Request::Resume {
+            header,
+            state,
+            manifest,
+        }
+    });
+}
+
+#[test]
+fn another_fleets_header_is_not_resumed() {
+    lied(4, HsmError::AnchorMismatch, |_, _| {
+        World::new(5).host.resumption()
+    });
+}
+
+#[test]
+fn a_wrong_state_preimage_is_not_resumed() {
+    lied(6, HsmError::AnchorMismatch, |_, truth| {
+        let (header, mut state, manifest) = parts(truth);
+        state.tenants = 1;
+        Request::Resume {
+            header,
+            state,
+            manifest,
+        }
+    });
+}
+
+#[test]
+fn another_fleets_manifest_is_not_resumed() {
+    lied(7, HsmError::AnchorMismatch, |_, truth| {
+        let (header, state, _) = parts(truth);
+        let (_, _, manifest) = parts(World::new(8).host.resumption());
+        Request::Resume {
+            header,
+            state,
+            manifest,
+        }
+    });
+}
+
+#[test]
+fn bytes_that_are_no_manifest_are_named() {
+    lied(9, HsmError::ManifestInvalid, |_, truth| {
+        let (header, state, mut manifest) = parts(truth);
+        manifest.push(0);
+        Request::Resume {
+            header,
+            state,
+            manifest,
+        }
+    });
+}
+
+#[test]
+fn c3_a_loosened_manifest_is_not_resumed_however_it_is_wrapped() {
+    // As it is; with a state that names it; with a header that names that state.
+    for wrapped in 0..3 {
+        lied(10, HsmError::AnchorMismatch, |world, truth| {
+            let (mut header, mut state, _) = parts(truth);
+            let mut manifest = world.host.manifest().clone();
+            manifest.previous = Some(manifest.digest());
+            manifest.fleet = Some(manifest.fleet_id());
+            manifest.epoch = 1;
+            manifest.policy.reset_wait_ms = 1;
+            manifest.policy.delays_ms = Vec::new();
+            manifest.policy.slots_max = 200;
+            if wrapped > 0 {
+                state.manifest = Some(manifest.digest());
+                state.manifest_epoch = 1;
+            }
+            if wrapped > 1 {
+                header.state = state.digest();
+            }
+            Request::Resume {
+                header,
+                state,
+                manifest: encode(&manifest),
+            }
+        });
+    }
+}
+
+#[test]
+fn a_standing_member_is_not_resumed_again() {
+    let (mut world, phone, _) = begun(11);
+    let again = world.host.resumption();
+    super::refused(&mut world, again, HsmError::WrongPhase);
+    let (_, _, manifest) = parts(world.host.resumption());
+    super::refused(
+        &mut world,
+        Request::Genesis { manifest },
+        HsmError::WrongPhase,
+    );
+    super::refused(&mut world, Request::Draft, HsmError::WrongPhase);
+    goes_on(&mut world, &phone);
+}
+
+#[test]
+fn a_member_that_waits_does_nothing_else() {
+    let (mut world, phone, _) = begun(12);
+    let ask = [
+        world.host.promising(),
+        world.host.leading(),
+        world.host.proposal(&[]),
+        world.host.notarisation(),
+        world.host.release(),
+        Request::Open {
+            envelope: phone.last().unwrap().envelope.clone(),
+        },
+        Request::Inspect,
+    ];
+    world.power_cut().unwrap();
+    for request in ask {
+        let response = world.ask(request);
+        assert_eq!(response, Response::Error(HsmError::WrongPhase));
+    }
+    world.restart().unwrap();
+    goes_on(&mut world, &phone);
+}
+
+#[test]
+fn what_was_proposed_and_not_sealed_is_void_after_a_restart() {
+    let (mut world, phone, _) = begun(13);
+    for _ in 0..PIPELINE_MAX {
+        world.propose(&[]).unwrap();
+    }
+    let void = world.host.chain();
+    let tip = world.standing().tip;
+    world.restart().unwrap();
+    assert_eq!(world.standing().tip, tip);
+    super::refused(
+        &mut world,
+        Request::Notarise { run: void },
+        HsmError::EpochStale,
+    );
+    world.propose(&[]).unwrap();
+    goes_on(&mut world, &phone);
+}
+
+#[test]
+fn another_members_keys_do_not_begin_this_fleet() {
+    let (mut world, phone, _) = begun(14);
+    let mut manifest = World::new(15).host.manifest().clone();
+    manifest.members[0].measurement = Digest([1; 32]);
+    let blank = std::sync::Arc::new(strongroom_sim::platform::Memory::new(16));
+    let mut vault = strongroom_vault::Vault::start(blank).unwrap();
+    let desk = std::cell::RefCell::new(strongroom_vault::Desk::default());
+    vault.handle(&desk, Request::Draft);
+    let genesis = Request::Genesis {
+        manifest: encode(&manifest),
+    };
+    let response = vault.handle(&desk, genesis);
+    assert_eq!(response, Response::Error(HsmError::ManifestInvalid));
+    world.propose(&[]).unwrap();
+    goes_on(&mut world, &phone);
+}
