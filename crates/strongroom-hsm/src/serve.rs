@@ -22,9 +22,9 @@ use strongroom_wire::frame::{FRAME_VERSION, HsmError, Request, Response};
 use strongroom_wire::limits::FRAME_BYTES_MAX;
 use strongroom_wire::{decode, encode};
 
-/// Threads beside one for each core: one may wait for the disk under the anchor, and one for its
-/// turn behind it, while the cores compute.
-const THREADS_WAITING: usize = 2;
+/// Threads beside one for each core: one may wait for the disk under the anchor while the cores
+/// compute.
+const THREADS_WAITING: usize = 1;
 
 /// Why serving ended.
 #[derive(Debug)]

@@ -1,15 +1,24 @@
 //! The HTTP API (DESIGN §11): bytes in, bytes out, problems in words (RFC 9457).
+//!
+//! What an attacker controls: every byte of a request, how slowly it comes, and when its connection
+//! breaks. So an operation runs in a task of its own, which a client that hangs up cannot end half
+//! way; it holds one of a bounded number of places until the HSM is done with it; and whatever else
+//! needs no token and reaches the HSM has few places of its own.
 
 use crate::admission::{Admission, Denied};
-use crate::engine::{Job, Live, Operation, is_busy};
-use crate::link::{Link, LinkError};
+use crate::engine::{Job, Live, Operation};
+use crate::link::{LinkError, Open, Opening};
+use crate::metrics::REQUEST;
+use crate::problem::Problem;
 use crate::record::{Recorder, Seen};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Request as HttpRequest, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use std::sync::Arc;
@@ -19,9 +28,8 @@ use strongroom_wire::frame::{LeafBytes, Request, Response as HsmResponse};
 use strongroom_wire::limits::ENVELOPE_BYTES_MAX;
 use strongroom_wire::manifest::Manifest;
 use strongroom_wire::tenant::SignedTenantChange;
-use strongroom_wire::{FleetId, decode};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tower_http::timeout::TimeoutLayer;
+use strongroom_wire::{FleetId, RecordId, TenantKey, decode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// The OpenAPI document.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -35,188 +43,192 @@ pub struct Shared {
     /// The fleet.
     pub fleet: FleetId,
     /// Who may come in.
-    pub admission: Admission,
+    pub admission: Arc<Admission>,
     /// What there is to work with.
     pub live: watch::Receiver<Option<Live>>,
     /// Operations for the engine.
     pub jobs: mpsc::Sender<Job>,
     /// Starts under way; finishes have places of their own, so that starts never starve them.
-    pub starts: Semaphore,
+    pub starts: Arc<Semaphore>,
     /// Finishes under way.
-    pub finishes: Semaphore,
+    pub finishes: Arc<Semaphore>,
+    /// Changes of tenants under way.
+    pub changes: Arc<Semaphore>,
+    /// Questions of operators under way.
+    pub inspections: Arc<Semaphore>,
+    /// How long a request may take, its body included.
+    pub request: Duration,
     /// Writes down what passes.
     pub recorder: Recorder,
     /// Renders the metrics.
     pub prometheus: PrometheusHandle,
 }
 
-/// Starts under way at once.
-pub const STARTS_MAX: usize = 512;
-/// Finishes under way at once.
-pub const FINISHES_MAX: usize = 512;
+/// Changes of tenants under way at once. They are rare; and anyone may send one.
+pub const CHANGES_MAX: usize = 4;
+/// Questions of operators under way at once, for the same reason.
+pub const INSPECTIONS_MAX: usize = 4;
+
+type Handler = MethodRouter<Arc<Shared>>;
+
+/// Every route: method, path, handler. The OpenAPI document lists the same ones.
+fn routes() -> Vec<(&'static str, &'static str, Handler)> {
+    vec![
+        ("post", "/v1/vault", post(vault)),
+        ("get", "/v1/fleet", get(fleet)),
+        ("post", "/v1/tenants", post(tenants)),
+        ("get", "/v1/status", get(status)),
+        ("get", "/healthz", get(|| async { "ok\n" })),
+        ("get", "/readyz", get(ready)),
+        ("get", "/metrics", get(render_metrics)),
+        ("get", "/openapi.json", get(openapi)),
+    ]
+}
+
+/// Method and path of every route.
+pub fn paths() -> Vec<(&'static str, &'static str)> {
+    let routes = routes().into_iter();
+    routes.map(|(method, path, _)| (method, path)).collect()
+}
 
 /// The routes.
 pub fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/v1/vault", post(vault))
-        .route("/v1/fleet", get(fleet))
-        .route("/v1/tenants", post(tenants))
-        .route("/v1/status", get(status))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(render_metrics))
-        .route("/openapi.json", get(openapi))
+    let mut router = Router::new();
+    for (_, path, handler) in routes() {
+        router = router.route(path, handler);
+    }
+    router
+        .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(|| async { Problem::wrong_method() })
         .layer(DefaultBodyLimit::max(ENVELOPE_BYTES_MAX))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            TIMEOUT,
-        ))
+        .layer(from_fn_with_state(shared.clone(), in_time))
         .with_state(shared)
 }
 
-const TIMEOUT: Duration = Duration::from_secs(20);
-
-/// A problem in words, and when to come back.
-struct Problem {
-    status: StatusCode,
-    name: &'static str,
-    detail: &'static str,
-    retry_after_s: Option<u64>,
-}
-
-impl Problem {
-    const fn new(status: StatusCode, name: &'static str, detail: &'static str) -> Self {
-        Self {
-            status,
-            name,
-            detail,
-            retry_after_s: None,
-        }
-    }
-
-    const fn busy() -> Self {
-        Self {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            name: "busy",
-            detail: "the vault is busy or starting; nothing was spent, send the same again",
-            retry_after_s: Some(1),
-        }
-    }
-
-    const fn malformed() -> Self {
-        let detail = "the envelope is malformed, damaged, or sealed to another fleet or key";
-        Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
+/// Bounds a request as a whole: a body that trickles in, and an answer that does not come.
+async fn in_time(State(shared): State<Arc<Shared>>, request: HttpRequest, next: Next) -> Response {
+    match tokio::time::timeout(shared.request, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::busy().into_response(),
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let name = self.name;
-        metrics::counter!("strongroom_problems_total", "problem" => name).increment(1);
-        let body = json!({
-            "type": format!("urn:strongroom:problem:{name}"),
-            "title": name, "status": self.status.as_u16(), "detail": self.detail,
-        });
-        let mut response = (self.status, body.to_string()).into_response();
-        let headers = response.headers_mut();
-        let json = header::HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, json);
-        if let Some(seconds) = self.retry_after_s {
-            headers.insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
-    }
-}
+type Body = Result<Bytes, BytesRejection>;
 
-type Answer = Result<Vec<u8>, Problem>;
-
-async fn vault(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn vault(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let body = body?;
     let began = Instant::now();
     let class = match Envelope::parse(&body) {
         Ok(envelope) => envelope.header.class,
-        Err(_) => return Problem::malformed().into_response(),
+        Err(_) => return Err(Problem::malformed()),
     };
     shared.recorder.record(Seen::Request, &body);
-    let answer = handle(&shared, class, &headers, body).await;
-    let name = if class == OpClass::Start {
-        "start"
-    } else {
-        "finish"
+    let (name, places) = match class {
+        OpClass::Start => ("start", &shared.starts),
+        OpClass::Finish => ("finish", &shared.finishes),
     };
-    metrics::histogram!("strongroom_request_seconds", "class" => name)
-        .record(began.elapsed().as_secs_f64());
-    match answer {
-        Ok(bytes) => {
-            shared.recorder.record(Seen::Answer, &bytes);
-            let octets = [(header::CONTENT_TYPE, "application/octet-stream")];
-            (octets, bytes).into_response()
-        }
-        Err(problem) => problem.into_response(),
+    // Before admission: what is not tried does not count against the account.
+    let place = places.clone().try_acquire_owned();
+    let place = place.map_err(|_| Problem::busy())?;
+    if class == OpClass::Start {
+        admit(&shared, &headers)?;
     }
+    let live = shared.live.borrow().clone().ok_or_else(Problem::busy)?;
+    let operation = operate(live, shared.jobs.clone(), (class, body), place);
+    let answer = tokio::spawn(operation).await;
+    ::metrics::histogram!(REQUEST, "class" => name).record(began.elapsed().as_secs_f64());
+    let answer = answer.unwrap_or_else(|_| Err(Problem::fault()))?;
+    shared.recorder.record(Seen::Answer, &answer);
+    let octets = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok((octets, answer).into_response())
 }
 
-async fn handle(shared: &Shared, class: OpClass, headers: &HeaderMap, body: Bytes) -> Answer {
-    let places = match class {
-        OpClass::Start => {
-            admit(shared, headers)?;
-            &shared.starts
-        }
-        OpClass::Finish => &shared.finishes,
-    };
-    let _place = places.try_acquire().map_err(|_| Problem::busy())?;
-    let live = shared.live.borrow().clone().ok_or_else(Problem::busy)?;
-    let open = Request::Open {
-        envelope: body.into(),
-    };
-    let (handle, record, tenant) = match live.link.call(&open).await.map_err(refused)? {
-        HsmResponse::Opened {
-            handle,
+/// One operation from its envelope to its answer. It holds its place to the end: places bound what
+/// the HSM holds, not how many connections wait.
+async fn operate(
+    live: Live,
+    jobs: mpsc::Sender<Job>,
+    (class, envelope): (OpClass, Bytes),
+    _place: OwnedSemaphorePermit,
+) -> Result<Vec<u8>, Problem> {
+    let (open, record, tenant) = match live.link.open(envelope.into()).await? {
+        Opening::Answered(answer) => return Ok(answer),
+        Opening::Opened {
+            open,
             record,
             tenant,
-        } => (handle, record, tenant),
-        HsmResponse::Evaluated {
-            answer: Some(answer),
-        } => return Ok(answer.0),
-        _ => return Err(fault()),
+        } => (open, record, tenant),
     };
-    let leaf = |key: &[u8; 32]| live.store.leaf(key).map_err(|_| Problem::busy());
+    let mut operation = Waiting {
+        open,
+        record,
+        tenant,
+    };
+    // A finish needs no leaf before it is decided.
+    if class == OpClass::Start {
+        operation = match evaluate(&live, operation).await? {
+            Evaluation::Answered(answer) => return Ok(answer),
+            Evaluation::Waits(operation) => operation,
+        };
+    }
+    // The store must be free to be opened again, should the engine have to.
+    drop(live);
+    let (answer, answered) = oneshot::channel();
+    let operation = Operation {
+        open: operation.open,
+        record: operation.record,
+        tenant: operation.tenant,
+        evaluated: class == OpClass::Start,
+        tries: 0,
+        answer,
+    };
+    let queued = jobs.try_send(Job::Operation(operation));
+    queued.map_err(|_| Problem::busy())?;
+    answered.await.map_err(|_| Problem::busy())
+}
+
+/// An operation that is open inside.
+struct Waiting {
+    open: Open,
+    record: RecordId,
+    tenant: Option<TenantKey>,
+}
+
+enum Evaluation {
+    Answered(Vec<u8>),
+    Waits(Waiting),
+}
+
+/// Has the HSM do what needs no decision.
+async fn evaluate(live: &Live, waiting: Waiting) -> Result<Evaluation, Problem> {
+    let leaf = |key: &[u8; 32]| {
+        live.store.leaf(key).map_err(|error| {
+            tracing::error!(%error, "a leaf cannot be read");
+            Problem::busy()
+        })
+    };
     let evaluate = Request::Evaluate {
-        handle,
-        record: leaf(&record.0)?.map(LeafBytes),
-        tenant: match &tenant {
+        handle: waiting.open.handle(),
+        record: leaf(&waiting.record.0)?.map(LeafBytes),
+        tenant: match &waiting.tenant {
             Some(tenant) => leaf(&tenant.0)?.map(LeafBytes),
             None => None,
         },
     };
-    match live.link.call(&evaluate).await.map_err(refused)? {
+    match live.link.call(&evaluate).await? {
         HsmResponse::Evaluated {
             answer: Some(answer),
-        } => return Ok(answer.0),
-        HsmResponse::Evaluated { answer: None } => {}
-        _ => return Err(fault()),
+        } => {
+            waiting.open.settle();
+            Ok(Evaluation::Answered(answer.0))
+        }
+        HsmResponse::Evaluated { answer: None } => Ok(Evaluation::Waits(waiting)),
+        _ => Err(LinkError::Unexpected.into()),
     }
-    let (answer, answered) = oneshot::channel();
-    let operation = Operation {
-        handle,
-        record,
-        tenant,
-        tries: 0,
-        answer,
-    };
-    if shared.jobs.try_send(Job::Operation(operation)).is_err() {
-        forget(&live.link, handle).await;
-        return Err(Problem::busy());
-    }
-    answered.await.map_err(|_| Problem::busy())
-}
-
-async fn forget(link: &Link, handle: strongroom_wire::Handle) {
-    // If it fails the HSM is gone, and the handle with it.
-    let _ = link
-        .call(&Request::Forget {
-            handles: vec![handle],
-        })
-        .await;
 }
 
 fn admit(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
@@ -226,71 +238,37 @@ fn admit(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
     let token = value.and_then(|value| value.strip_prefix("Bearer "));
     let seen = token.unwrap_or_default().as_bytes();
     shared.recorder.record(Seen::Token, seen);
-    match token.map_or(Err(Denied::Token), |token| shared.admission.admit(token)) {
-        Ok(()) => Ok(()),
-        Err(Denied::Token) => Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "admission",
-            "the admission token is missing, expired or not for this node",
-        )),
-        Err(Denied::Rate(seconds)) => Err(Problem {
-            status: StatusCode::TOO_MANY_REQUESTS,
-            name: "rate",
-            detail: "too many requests for this account or tenant; nothing was spent",
-            retry_after_s: Some(seconds),
-        }),
-    }
-}
-
-fn refused(error: LinkError) -> Problem {
-    if is_busy(error) {
-        Problem::busy()
-    } else {
-        Problem::malformed()
-    }
-}
-
-fn fault() -> Problem {
-    let detail = "the HSM answered another question; see the node's log";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", detail)
+    let token = token.ok_or(Denied::Token)?;
+    Ok(shared.admission.admit(token)?)
 }
 
 async fn fleet(State(shared): State<Arc<Shared>>) -> Response {
-    (
-        [(header::CONTENT_TYPE, "application/cbor")],
-        shared.bundle.clone(),
-    )
-        .into_response()
+    let cbor = [(header::CONTENT_TYPE, "application/cbor")];
+    (cbor, shared.bundle.clone()).into_response()
 }
 
-async fn tenants(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let Ok(change) = decode::<SignedTenantChange>(&body) else {
-        return Problem::malformed().into_response();
-    };
+async fn tenants(State(shared): State<Arc<Shared>>, body: Body) -> Result<Response, Problem> {
+    let change: SignedTenantChange = decode(&body?).map_err(|_| Problem::malformed())?;
+    let place = shared.changes.clone().try_acquire_owned();
+    let _place = place.map_err(|_| Problem::busy())?;
+    shared
+        .admission
+        .check_change(&change)
+        .map_err(Problem::tenant)?;
+    if shared.live.borrow().is_none() {
+        return Err(Problem::busy());
+    }
     let (answer, answered) = oneshot::channel();
-    if shared.jobs.try_send(Job::Tenant(change, answer)).is_err() {
-        return Problem::busy().into_response();
-    }
-    match answered.await {
-        Err(_) => Problem::busy().into_response(),
-        Ok(Err(refusal)) => {
-            let body = json!({
-                "type": "urn:strongroom:problem:tenant", "title": "tenant", "status": 409,
-                "detail": format!("the fleet refused the change: {refusal:?}"),
-            });
-            (StatusCode::CONFLICT, body.to_string()).into_response()
-        }
-        Ok(Ok(())) => {
-            let live = shared.live.borrow().clone();
-            match live.map(|live| shared.admission.refresh(&live.store)) {
-                Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
-                _ => Problem::busy().into_response(),
-            }
-        }
-    }
+    let queued = shared.jobs.try_send(Job::Tenant(change, answer));
+    queued.map_err(|_| Problem::busy())?;
+    let decided = answered.await.map_err(|_| Problem::busy())?;
+    decided.map_err(Problem::tenant)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn status(State(shared): State<Arc<Shared>>) -> Response {
+async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let place = shared.inspections.clone().try_acquire_owned();
+    let _place = place.map_err(|_| Problem::busy())?;
     let live = shared.live.borrow().clone();
     let inspection = match &live {
         Some(live) => live.link.call(&Request::Inspect).await.ok(),
@@ -303,40 +281,35 @@ async fn status(State(shared): State<Arc<Shared>>) -> Response {
         }),
         _ => serde_json::Value::Null,
     };
-    let members: Vec<_> = shared
-        .manifest
-        .members
-        .iter()
-        .map(|member| {
-            json!({
-                "id": member.id.0, "platform": member.platform, "site": member.site,
-                "class": format!("{:?}", member.class).to_lowercase(),
-            })
+    let members = shared.manifest.members.iter().map(|member| {
+        json!({
+            "id": member.id.0, "platform": member.platform, "site": member.site,
+            "class": format!("{:?}", member.class).to_lowercase(),
         })
-        .collect();
+    });
+    let members: Vec<_> = members.collect();
     let disk = live.and_then(|live| live.store.disk_bytes().ok());
     let body = json!({
         "fleet": shared.fleet.to_string(), "version": env!("CARGO_PKG_VERSION"),
         "members": members, "quorum": shared.manifest.quorum(), "standing": standing,
         "disk_bytes": disk,
     });
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        body.to_string(),
-    )
-        .into_response()
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    Ok((json, body.to_string()).into_response())
 }
 
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if shared.live.borrow().is_some() {
         "ready\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the HSM is not at work\n").into_response()
+        let words = "the HSM is not at work\n";
+        (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
     }
 }
 
-async fn render_metrics(State(shared): State<Arc<Shared>>) -> String {
-    shared.prometheus.render()
+async fn render_metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let text = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (text, shared.prometheus.render()).into_response()
 }
 
 async fn openapi() -> Response {

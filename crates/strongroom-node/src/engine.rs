@@ -6,33 +6,38 @@
 //!
 //! A lone operation does not wait: a batch is whatever came while the one before was committed. The
 //! task owns the trie; handlers own nothing that decides. What the host gets wrong here costs
-//! liveness only: the HSM refuses it by name, and the engine starts over from what is durable.
+//! liveness only: the HSM refuses it by name, and the engine starts over from what is durable. An
+//! HSM that dies or hangs is started again; what waited for it is told at once.
 
-use crate::link::{self, HsmCommand, Link, LinkError};
+mod leader;
+
+use crate::admission::Admission;
+use crate::link::{self, HsmCommand, Link, LinkError, Open};
+use crate::metrics::{READY, RESTARTS};
 use crate::record::Recorder;
 use crate::store::{Store, StoreError};
-use std::collections::HashSet;
+use leader::Leader;
 use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strongroom_tree::prover::{Trie, TrieError};
-use strongroom_wire::entry::{Entry, EntryHeader, State};
-use strongroom_wire::frame::{
-    FRAME_VERSION, HsmError, LeafBytes, LeftOut, Phase, Request, Response,
-};
-use strongroom_wire::limits::BATCH_MAX;
-use strongroom_wire::manifest::Bundle;
+use strongroom_tree::prover::TrieError;
+use strongroom_wire::frame::Request;
 use strongroom_wire::tenant::{SignedTenantChange, TenantRefusal};
-use strongroom_wire::{Epoch, Handle, RecordId, TenantKey, decode};
+use strongroom_wire::{RecordId, TenantKey};
+use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// An evaluated operation that waits to be decided.
 pub struct Operation {
-    /// Its handle inside the HSM.
-    pub handle: Handle,
+    /// The HSM holds it open under this.
+    pub open: Open,
     /// The record it touches.
     pub record: RecordId,
     /// The tenant it was authorised under.
     pub tenant: Option<TenantKey>,
+    /// Whether the HSM has its record's leaf from `Evaluate`; if not, `Propose` brings it.
+    pub evaluated: bool,
     /// How often a batch left it out.
     pub tries: u8,
     /// Where the answer goes; dropped without one, the client retries.
@@ -57,8 +62,6 @@ pub struct Live {
     pub link: Link,
     /// The store.
     pub store: Store,
-    /// Where the chain stood when the HSM was started.
-    pub header: EntryHeader,
 }
 
 /// Why the engine stopped or started over.
@@ -71,8 +74,8 @@ pub enum EngineError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The HSM process could not be started.
-    #[error("the HSM process cannot be started: {0}")]
-    Start(std::io::Error),
+    #[error("the HSM process {0} cannot be started: {1}")]
+    Start(PathBuf, #[source] std::io::Error),
     /// A page of the trie is damaged.
     #[error("a page of the trie is damaged; restore the store from a copy")]
     PageCorrupt,
@@ -80,8 +83,27 @@ pub enum EngineError {
     #[error("host and HSM came to different roots")]
     RootMismatch,
     /// The HSM has no fleet, or another.
-    #[error("the HSM is not a member of this store's fleet")]
-    NotMember,
+    #[error(
+        "the HSM in {hsm} is not a member of the fleet in {store}: one of the two was exchanged, \
+         or restored without the other; put the right one back"
+    )]
+    NotMember {
+        /// The HSM's directory.
+        hsm: PathBuf,
+        /// The store's directory.
+        store: PathBuf,
+    },
+    /// A fleet cannot begin here.
+    #[error(
+        "the HSM in {hsm} belongs to a fleet already, but the store in {store} is empty: put its \
+         store back, or begin with an empty directory"
+    )]
+    Taken {
+        /// The HSM's directory.
+        hsm: PathBuf,
+        /// The store's directory.
+        store: PathBuf,
+    },
     /// The node is to stop.
     #[error("the node is stopping")]
     Stopping,
@@ -97,18 +119,19 @@ impl From<TrieError<StoreError>> for EngineError {
 }
 
 impl EngineError {
-    /// Whether waiting may help.
-    fn passes(&self) -> bool {
+    /// Whether waiting may help. `held`: this process had the store open before, and a request
+    /// under way may not have let go of it yet.
+    fn passes(&self, held: bool) -> bool {
         match self {
-            Self::Link(_) | Self::RootMismatch | Self::Start(_) => true,
+            Self::Link(_) | Self::RootMismatch | Self::Start(..) => true,
             Self::Store(StoreError::Engine(_)) => true,
-            Self::Store(_) | Self::PageCorrupt | Self::NotMember | Self::Stopping => false,
+            Self::Store(StoreError::InUse(_) | StoreError::Open(..)) => held,
+            Self::Store(StoreError::Corrupt(_) | StoreError::Behind { .. }) => false,
+            Self::PageCorrupt | Self::NotMember { .. } | Self::Taken { .. } => false,
+            Self::Stopping => false,
         }
     }
 }
-
-/// Pages of the trie kept in memory, each about 2 KiB; twice as many at most.
-const CACHE_PAGES: usize = 16 * 1024;
 
 /// Where the engine finds its parts.
 pub struct Settings {
@@ -118,6 +141,10 @@ pub struct Settings {
     pub hsm_dir: PathBuf,
     /// The HSM's program.
     pub hsm: HsmCommand,
+    /// A call that the HSM does not answer for so long gives it up.
+    pub hsm_silence: Duration,
+    /// Learns of tenants as they are committed.
+    pub admission: Arc<Admission>,
     /// Writes down what passes.
     pub recorder: Recorder,
 }
@@ -132,20 +159,21 @@ pub async fn run(
     live: watch::Sender<Option<Live>>,
 ) -> Result<(), EngineError> {
     let mut wait = Duration::from_millis(50);
+    let mut held = false;
     loop {
         let began = Instant::now();
-        let error = match cycle(&settings, &mut jobs, &live).await {
+        let error = match cycle(&settings, &mut jobs, &live, &mut held).await {
             Ok(()) | Err(EngineError::Stopping) => return Ok(()),
             Err(error) => error,
         };
-        live.send_replace(None);
-        if !error.passes() {
+        if !error.passes(held) {
             tracing::error!(%error, "the engine stopped");
             return Err(error);
         }
         tracing::warn!(%error, "starting the HSM again");
-        metrics::counter!("strongroom_engine_restarts_total").increment(1);
-        // Whoever waits is told at once; nothing they did not pay for is lost.
+        metrics::counter!(RESTARTS).increment(1);
+        // Whoever waits is told at once; nothing they did not pay for is lost. One that comes
+        // later with a handle of the old process is told by `Leader::work`.
         while let Ok(job) = jobs.try_recv() {
             drop(job);
         }
@@ -162,307 +190,73 @@ async fn cycle(
     settings: &Settings,
     jobs: &mut mpsc::Receiver<Job>,
     live: &watch::Sender<Option<Live>>,
+    held: &mut bool,
 ) -> Result<(), EngineError> {
     let store = Store::open(&settings.store)?;
-    let (link, mut child) =
-        link::start(&settings.hsm, &settings.hsm_dir, settings.recorder.clone())
-            .map_err(EngineError::Start)?;
-    let mut engine = Engine::resume(store, link).await?;
-    live.send_replace(Some(Live {
-        link: engine.link.clone(),
-        store: engine.store.clone(),
-        header: engine.header.clone(),
-    }));
+    *held = true;
+    let silence = settings.hsm_silence;
+    let recorder = settings.recorder.clone();
+    let (link, mut child) = link::start(&settings.hsm, &settings.hsm_dir, silence, recorder)
+        .map_err(|error| EngineError::Start(settings.hsm.program.clone(), error))?;
     let worked = tokio::select! {
-        worked = engine.work(jobs) => worked,
-        _ = child.wait() => Err(EngineError::Link(LinkError::Closed)),
+        worked = lead(settings, store, &link, jobs, live) => worked,
+        () = link.closed() => Err(LinkError::Closed.into()),
+        silent = heartbeat(&link, silence) => Err(silent.into()),
     };
     live.send_replace(None);
+    metrics::gauge!(READY).set(0.0);
+    if matches!(worked, Err(EngineError::Link(LinkError::Closed))) {
+        report_end(settings, &mut child).await;
+    }
     // The process must be gone before its directory is locked again.
     let _ = child.kill().await;
     worked
 }
 
-struct Engine {
-    link: Link,
+async fn lead(
+    settings: &Settings,
     store: Store,
-    trie: Trie<Store>,
-    header: EntryHeader,
+    link: &Link,
+    jobs: &mut mpsc::Receiver<Job>,
+    live: &watch::Sender<Option<Live>>,
+) -> Result<(), EngineError> {
+    let mut leader = Leader::resume(settings, store.clone(), link.clone()).await?;
+    let link = link.clone();
+    live.send_replace(Some(Live { link, store }));
+    metrics::gauge!(READY).set(1.0);
+    leader.work(jobs).await
 }
 
-impl Engine {
-    /// Brings store and HSM to the same entry, and leads.
-    async fn resume(store: Store, link: Link) -> Result<Self, EngineError> {
-        let Response::Welcome(welcome) = link
-            .call(&Request::Hello {
-                version: FRAME_VERSION,
-            })
-            .await?
-        else {
-            return Err(LinkError::Unexpected.into());
-        };
-        let Phase::Waiting {
-            tip,
-            promised,
-            fleet,
-        } = welcome.phase
-        else {
-            return Err(EngineError::NotMember);
-        };
-        let (applied, state) = store.standing()?.ok_or(EngineError::NotMember)?;
-        if applied.fleet != fleet {
-            return Err(EngineError::NotMember);
+/// Asks now and then, so that an HSM that hangs is found out when nobody else asks.
+async fn heartbeat(link: &Link, silence: Duration) -> LinkError {
+    loop {
+        tokio::time::sleep(silence / 2).await;
+        match link.call(&Request::Inspect).await {
+            Ok(_) | Err(LinkError::Hsm(_)) => {}
+            Err(error) => return error,
         }
-        let mut trie = Trie::open(store.clone(), CACHE_PAGES)?;
-        let (mut header, mut state): (EntryHeader, State) = (applied, state);
-        for entry in store.replay(&header, &tip)? {
-            apply(&store, &mut trie, &entry)?;
-            (header, state) = (entry.proposal.header, entry.state);
-        }
-        let bundle = store.bundle()?.ok_or(EngineError::NotMember)?;
-        let bundle: Bundle =
-            decode(&bundle).map_err(|_| StoreError::Corrupt("the fleet bundle"))?;
-        let resume = Request::Resume {
-            header: header.clone(),
-            state,
-            manifest: bundle.manifest,
-        };
-        let Response::Standing { .. } = link.call(&resume).await? else {
-            return Err(LinkError::Unexpected.into());
-        };
-        lead(&link, Epoch(promised.0.saturating_add(1))).await?;
-        tracing::info!(index = header.index.0, "the HSM stands and leads");
-        Ok(Self {
-            link,
-            store,
-            trie,
-            header,
-        })
-    }
-
-    async fn work(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Result<(), EngineError> {
-        let mut gathered = Vec::with_capacity(BATCH_MAX);
-        loop {
-            if jobs.recv_many(&mut gathered, BATCH_MAX).await == 0 {
-                return Err(EngineError::Stopping);
-            }
-            let mut operations = Vec::with_capacity(gathered.len());
-            for job in gathered.drain(..) {
-                match job {
-                    Job::Operation(operation) => operations.push(operation),
-                    Job::Tenant(change, answer) => self.tenant(change, answer).await?,
-                }
-            }
-            while !operations.is_empty() {
-                operations = self.batch(operations).await?;
-            }
-        }
-    }
-
-    /// Decides one batch; gives back what must be tried again.
-    async fn batch(&mut self, operations: Vec<Operation>) -> Result<Vec<Operation>, EngineError> {
-        let began = Instant::now();
-        let keys: HashSet<[u8; 32]> = operations
-            .iter()
-            .flat_map(|o| std::iter::once(o.record.0).chain(o.tenant.map(|tenant| tenant.0)))
-            .collect();
-        let keys: Vec<[u8; 32]> = keys.into_iter().collect();
-        let proof = self.trie.prove(&keys, &[])?;
-        let handles = operations
-            .iter()
-            .map(|operation| operation.handle)
-            .collect();
-        let request = Request::Propose {
-            handles,
-            proof,
-            leaves: Vec::new(),
-        };
-        let (entry, left_out) = match self.link.call(&request).await? {
-            Response::Proposed {
-                proposal,
-                state,
-                writes,
-                left_out,
-            } => (
-                Entry {
-                    proposal,
-                    state,
-                    writes,
-                },
-                left_out,
-            ),
-            _ => return Err(LinkError::Unexpected.into()),
-        };
-        metrics::histogram!("strongroom_batch_operations").record(count(operations.len()));
-        let answers = self.commit(entry).await?;
-        metrics::histogram!("strongroom_commit_seconds").record(began.elapsed().as_secs_f64());
-        let mut waiting: Vec<Operation> = Vec::new();
-        let mut answers: std::collections::HashMap<Handle, Vec<u8>> = answers.into_iter().collect();
-        for operation in operations {
-            match answers.remove(&operation.handle) {
-                // A client that went away retries with the same ids.
-                Some(answer) => drop(operation.answer.send(answer)),
-                None => waiting.extend(self.again(operation, &left_out).await?),
-            }
-        }
-        Ok(waiting)
-    }
-
-    /// Evaluates an operation again with the leaf as it is now; gives up after three times.
-    async fn again(
-        &self,
-        mut operation: Operation,
-        left_out: &[LeftOut],
-    ) -> Result<Option<Operation>, EngineError> {
-        operation.tries += 1;
-        let known = left_out.iter().any(|left| left.handle == operation.handle);
-        if operation.tries > 3 || !known {
-            let forget = Request::Forget {
-                handles: vec![operation.handle],
-            };
-            self.link.call(&forget).await?;
-            return Ok(None);
-        }
-        let evaluate = Request::Evaluate {
-            handle: operation.handle,
-            record: self.store.leaf(&operation.record.0)?.map(LeafBytes),
-            tenant: match operation.tenant {
-                Some(tenant) => self.store.leaf(&tenant.0)?.map(LeafBytes),
-                None => None,
-            },
-        };
-        match self.link.call(&evaluate).await {
-            Ok(_) => Ok(Some(operation)),
-            Err(LinkError::Hsm(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn tenant(
-        &mut self,
-        change: SignedTenantChange,
-        answer: oneshot::Sender<Result<(), TenantRefusal>>,
-    ) -> Result<(), EngineError> {
-        let Ok(parsed) = decode::<strongroom_wire::tenant::TenantChange>(&change.change) else {
-            let _ = answer.send(Err(TenantRefusal::Invalid));
-            return Ok(());
-        };
-        let issuer = parsed.issuer().to_owned();
-        let Response::TenantKey(key) = self.link.call(&Request::TenantKeyOf { issuer }).await?
-        else {
-            return Err(LinkError::Unexpected.into());
-        };
-        let leaf = self.store.leaf(&key.0)?.map(LeafBytes);
-        let proof = self.trie.prove(&[key.0], &[])?;
-        match self
-            .link
-            .call(&Request::ProposeTenant {
-                change,
-                proof,
-                leaf,
-            })
-            .await?
-        {
-            Response::TenantRefused(refusal) => {
-                let _ = answer.send(Err(refusal));
-            }
-            Response::Proposed {
-                proposal,
-                state,
-                writes,
-                ..
-            } => {
-                self.commit(Entry {
-                    proposal,
-                    state,
-                    writes,
-                })
-                .await?;
-                crate::admission::keep(&self.store, parsed)?;
-                let _ = answer.send(Ok(()));
-            }
-            _ => return Err(LinkError::Unexpected.into()),
-        }
-        Ok(())
-    }
-
-    /// Makes an entry durable, has it sealed, and gives the answers it paid for.
-    async fn commit(&mut self, entry: Entry) -> Result<Vec<(Handle, Vec<u8>)>, EngineError> {
-        let (store, appended) = (self.store.clone(), entry.clone());
-        // Synced before the HSM anchors it: no anchor ever stands at an entry that no disk has.
-        tokio::task::spawn_blocking(move || store.append(&appended))
-            .await
-            .map_err(|_| EngineError::Stopping)??;
-        let run = vec![entry.proposal.clone()];
-        let Response::Notarised(notarised) = self.link.call(&Request::Notarise { run }).await?
-        else {
-            return Err(LinkError::Unexpected.into());
-        };
-        let release = Request::Release {
-            certificate: vec![notarised],
-        };
-        let Response::Released { answers } = self.link.call(&release).await? else {
-            return Err(LinkError::Unexpected.into());
-        };
-        apply(&self.store, &mut self.trie, &entry)?;
-        metrics::gauge!("strongroom_index").set(count_u64(entry.proposal.header.index.0));
-        self.header = entry.proposal.header;
-        Ok(answers
-            .into_iter()
-            .map(|a| (a.handle, a.answer.0))
-            .collect())
     }
 }
 
-/// Applies an entry to trie and store; the trie must come to the entry's root.
-fn apply(store: &Store, trie: &mut Trie<Store>, entry: &Entry) -> Result<(), EngineError> {
-    let digest = strongroom_wire::answer::leaf_digest;
-    let changes: Vec<_> = entry
-        .writes
-        .iter()
-        .map(|w| (w.key.0, Some(digest(&w.leaf).0)))
-        .collect();
-    let root = trie.apply(&changes)?;
-    if root != entry.proposal.header.root.0 {
-        trie.drop_speculation();
-        return Err(EngineError::RootMismatch);
-    }
-    let pages = trie.commit_oldest();
-    Ok(store.apply(entry, pages)?)
-}
-
-/// Promise and lead, as the only member.
-async fn lead(link: &Link, epoch: Epoch) -> Result<(), EngineError> {
-    let leader = crate::genesis::ONLY_MEMBER;
-    let Response::Promised(promise) = link.call(&Request::Promise { epoch, leader }).await? else {
-        return Err(LinkError::Unexpected.into());
-    };
-    match link
-        .call(&Request::Lead {
-            epoch,
-            promises: vec![promise],
-        })
-        .await?
-    {
-        Response::Leading { .. } => Ok(()),
-        _ => Err(LinkError::Unexpected.into()),
+/// Says why the process ended, if it did by itself.
+async fn report_end(settings: &Settings, child: &mut Child) {
+    // It closes its socket a moment before it is gone.
+    let ended = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
+    if let Ok(Ok(status)) = ended {
+        let (dir, meaning) = (settings.hsm_dir.display(), meaning(status));
+        tracing::error!(%status, hsm_dir = %dir, "the HSM process ended: {meaning}");
     }
 }
 
-/// Whether a refusal means "nothing was spent, try again".
-pub fn is_busy(error: LinkError) -> bool {
-    matches!(
-        error,
-        LinkError::Closed | LinkError::Hsm(HsmError::Busy | HsmError::WrongPhase)
-    )
-}
-
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
-fn count(number: usize) -> f64 {
-    number as f64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
-fn count_u64(number: u64) -> f64 {
-    number as f64
+/// What its exit codes mean (see `strongroom-hsm --help`).
+fn meaning(status: ExitStatus) -> &'static str {
+    match status.code() {
+        None => "it was killed, or stopped itself on a failed assertion",
+        Some(2) => "its arguments are wrong; see `hsm` in node.toml",
+        Some(3) => "its directory is in use by another process",
+        Some(4) => "its directory is damaged or incomplete; restore it, or replace this member",
+        Some(5) => "its sandbox could not be set up; see its own words on standard error",
+        Some(6) => "host and HSM broke the framing; are they of one version?",
+        Some(_) => "see its own words on standard error",
+    }
 }

@@ -4,6 +4,7 @@
 //! Safe to stop anywhere and to start again: the HSM repeats its draft, and the genesis entry
 //! follows from the manifest alone.
 
+use crate::Limits;
 use crate::engine::EngineError;
 use crate::link::{self, HsmCommand, LinkError};
 use crate::record::Recorder;
@@ -41,8 +42,9 @@ pub async fn found(
         return strongroom_wire::decode(&bytes)
             .map_err(|_| StoreError::Corrupt("the fleet bundle").into());
     }
-    let (link, mut child) =
-        link::start(hsm, hsm_dir, Recorder::default()).map_err(EngineError::Start)?;
+    let silence = Limits::default().hsm_silence;
+    let (link, mut child) = link::start(hsm, hsm_dir, silence, Recorder::default())
+        .map_err(|error| EngineError::Start(hsm.program.clone(), error))?;
     let Response::Welcome(welcome) = link
         .call(&Request::Hello {
             version: FRAME_VERSION,
@@ -52,7 +54,10 @@ pub async fn found(
         return Err(LinkError::Unexpected.into());
     };
     if !matches!(welcome.phase, Phase::Blank | Phase::Drafted) {
-        return Err(EngineError::NotMember);
+        return Err(EngineError::Taken {
+            hsm: hsm_dir.to_owned(),
+            store: store_dir.to_owned(),
+        });
     }
     let Response::Drafted(drafted) = link.call(&Request::Draft).await? else {
         return Err(LinkError::Unexpected.into());

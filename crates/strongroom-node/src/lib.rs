@@ -9,21 +9,24 @@ pub mod api;
 pub mod engine;
 pub mod genesis;
 pub mod link;
+pub mod metrics;
+mod problem;
+pub mod rates;
 pub mod record;
+mod serve;
 pub mod store;
 pub mod tls;
 
 use crate::engine::{EngineError, Settings};
 use crate::link::HsmCommand;
-use crate::store::Store;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use crate::store::{Store, StoreError};
 use serde::Deserialize;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use strongroom_wire::limits::HANDLES_MAX;
-use strongroom_wire::manifest::Bundle;
+use strongroom_wire::manifest::{Bundle, Manifest};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 /// A node's configuration (`node.toml`).
@@ -44,6 +47,45 @@ pub struct Config {
     pub record: Option<PathBuf>,
 }
 
+/// What a node takes on at once, and how long it waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Starts under way.
+    pub starts: usize,
+    /// Finishes under way.
+    pub finishes: usize,
+    /// Connections open.
+    pub connections: usize,
+    /// The HSM must answer a call within this, else it is started again. The slowest step is one
+    /// synced write of its anchor behind a full queue.
+    pub hsm_silence: Duration,
+    /// A handshake, and a request's head, must be over within this.
+    pub head: Duration,
+    /// A request must be answered within this, its body included.
+    pub request: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            starts: 512,
+            finishes: 512,
+            connections: 4096,
+            hsm_silence: Duration::from_secs(15),
+            head: Duration::from_secs(15),
+            request: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Limits {
+    /// Operations that may wait for the engine: all that there can be, so that a queue is never
+    /// what refuses a finish.
+    const fn jobs(&self) -> usize {
+        self.starts + self.finishes + api::CHANGES_MAX
+    }
+}
+
 /// Why a node does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -51,7 +93,10 @@ pub enum NodeError {
     #[error("configuration: {0}")]
     Config(String),
     /// The port.
-    #[error("cannot listen on {0}: {1}; is another program using the port?")]
+    #[error(
+        "cannot listen on {0}: {1}; is another program using the port? Set another `listen` in \
+         node.toml"
+    )]
     Listen(SocketAddr, std::io::Error),
     /// Certificate or key.
     #[error("TLS: {0}")]
@@ -116,21 +161,11 @@ impl Config {
 pub struct Node {
     shared: Arc<api::Shared>,
     settings: Settings,
+    limits: Limits,
     jobs: mpsc::Receiver<engine::Job>,
     live: watch::Sender<Option<engine::Live>>,
     listener: TcpListener,
-    tls: tls::Files,
-}
-
-fn prometheus() -> Result<PrometheusHandle, NodeError> {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    if let Some(handle) = HANDLE.get() {
-        return Ok(handle.clone());
-    }
-    let handle = PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|e| NodeError::Config(format!("metrics: {e}")))?;
-    Ok(HANDLE.get_or_init(|| handle).clone())
+    tls: Arc<rustls::ServerConfig>,
 }
 
 impl Node {
@@ -139,50 +174,68 @@ impl Node {
     /// # Errors
     /// [`NodeError`].
     pub fn open(config: &Config) -> Result<Self, NodeError> {
+        Self::open_with(config, Limits::default())
+    }
+
+    /// As [`Self::open`], within other limits than the default ones.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub fn open_with(config: &Config, limits: Limits) -> Result<Self, NodeError> {
+        let queued = limits.jobs();
+        if queued > HANDLES_MAX {
+            let words = format!("limits: {queued} operations, the HSM holds {HANDLES_MAX}");
+            return Err(NodeError::Config(words));
+        }
+        let hsm = config.hsm_command()?;
+        hsm.check().map_err(NodeError::Config)?;
+        let tls = tls::server_config(&certificates(config)?).map_err(NodeError::Tls)?;
         let listener =
             TcpListener::bind(config.listen).map_err(|e| NodeError::Listen(config.listen, e))?;
         listener.set_nonblocking(true).map_err(NodeError::Serve)?;
         let store = Store::open(&config.store_dir()).map_err(EngineError::from)?;
-        let bundle = store
-            .bundle()
-            .map_err(EngineError::from)?
-            .ok_or(NodeError::NoFleet)?;
-        let parsed: Option<Bundle> = strongroom_wire::decode(&bundle).ok();
-        let manifest = parsed.and_then(|bundle| bundle.manifest().ok());
-        let manifest = manifest.ok_or(EngineError::NotMember)?;
-        let fleet = manifest.fleet_id();
-        let admission = admission::Admission::new(fleet);
+        let bundle = store.bundle().map_err(EngineError::from)?;
+        let bundle = bundle.ok_or(NodeError::NoFleet)?;
+        let manifest = manifest(&bundle)?;
+        let admission = admission::Admission::new(manifest.fleet_id(), manifest.admin);
+        let admission = Arc::new(admission);
         admission.refresh(&store).map_err(EngineError::from)?;
         drop(store);
-        let (jobs_in, jobs) = mpsc::channel(HANDLES_MAX / 2);
+        let (jobs_in, jobs) = mpsc::channel(queued);
         let (live, live_out) = watch::channel(None);
         let recorder = match &config.record {
             Some(path) => record::Recorder::open(path)
                 .map_err(|e| NodeError::Config(format!("{}: {e}", path.display())))?,
             None => record::Recorder::default(),
         };
+        let places = |number| Arc::new(Semaphore::new(number));
         let shared = api::Shared {
             recorder: recorder.clone(),
             bundle,
+            fleet: manifest.fleet_id(),
             manifest,
-            fleet,
-            admission,
+            admission: admission.clone(),
             live: live_out,
             jobs: jobs_in,
-            starts: Semaphore::new(api::STARTS_MAX),
-            finishes: Semaphore::new(api::FINISHES_MAX),
-            prometheus: prometheus()?,
+            starts: places(limits.starts),
+            finishes: places(limits.finishes),
+            changes: places(api::CHANGES_MAX),
+            inspections: places(api::INSPECTIONS_MAX),
+            request: limits.request,
+            prometheus: metrics::install()?,
         };
         let settings = Settings {
             store: config.store_dir(),
             hsm_dir: config.hsm_dir(),
-            hsm: config.hsm_command()?,
+            hsm,
+            hsm_silence: limits.hsm_silence,
+            admission,
             recorder,
         };
-        let tls = certificates(config)?;
         Ok(Self {
             shared: Arc::new(shared),
             settings,
+            limits,
             jobs,
             live,
             listener,
@@ -203,28 +256,22 @@ impl Node {
     /// # Errors
     /// [`NodeError`].
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), NodeError> {
-        // A second install is no error: the first one stands.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let tls = axum_server::tls_rustls::RustlsConfig::from_pem_file(
-            &self.tls.certificate,
-            &self.tls.key,
-        )
-        .await
-        .map_err(|e| NodeError::Tls(e.to_string()))?;
         let handle = axum_server::Handle::new();
-        let server = axum_server::from_tcp_rustls(self.listener, tls)
-            .map_err(NodeError::Serve)?
-            .handle(handle.clone())
-            .serve(api::router(self.shared).into_make_service());
+        let prometheus = self.shared.prometheus.clone();
+        let routes = api::router(self.shared);
+        let (listener, limits) = (self.listener, self.limits);
+        let server = serve::serve(listener, self.tls, routes, &limits, handle.clone());
+        let upkeep = upkeep(prometheus);
         let engine = engine::run(self.settings, self.jobs, self.live);
-        tokio::pin!(server, engine);
+        tokio::pin!(server, engine, upkeep);
         tokio::select! {
-            served = &mut server => served.map_err(NodeError::Serve),
+            served = &mut server => served,
             ended = &mut engine => Ok(ended?),
+            () = &mut upkeep => Ok(()),
             () = stop => {
                 handle.graceful_shutdown(Some(Duration::from_secs(5)));
                 tokio::select! {
-                    served = &mut server => served.map_err(NodeError::Serve),
+                    served = &mut server => served,
                     ended = &mut engine => Ok(ended?),
                 }
             }
@@ -232,25 +279,34 @@ impl Node {
     }
 }
 
+/// Folds the samples of histograms together, which otherwise pile up until somebody scrapes.
+async fn upkeep(prometheus: metrics_exporter_prometheus::PrometheusHandle) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        prometheus.run_upkeep();
+    }
+}
+
+fn manifest(bundle: &[u8]) -> Result<Manifest, EngineError> {
+    let parsed: Option<Bundle> = strongroom_wire::decode(bundle).ok();
+    let manifest = parsed.and_then(|bundle| bundle.manifest().ok());
+    Ok(manifest.ok_or(StoreError::Corrupt("the fleet bundle"))?)
+}
+
 fn certificates(config: &Config) -> Result<tls::Files, NodeError> {
     match (&config.certificate, &config.key) {
         (Some(certificate), Some(key)) => {
-            for path in [certificate, key] {
-                let read = std::fs::read(path).map(drop);
-                read.map_err(|e| NodeError::Tls(format!("{}: {e}", path.display())))?;
-            }
-            Ok(tls::Files {
-                certificate: certificate.clone(),
-                key: key.clone(),
-            })
+            let (certificate, key) = (certificate.clone(), key.clone());
+            Ok(tls::Files { certificate, key })
         }
         (None, None) => {
             let dir = config.tls_dir();
-            std::fs::create_dir_all(&dir).map_err(|e| NodeError::Tls(e.to_string()))?;
+            let made = std::fs::create_dir_all(&dir);
+            made.map_err(|e| NodeError::Tls(format!("{}: {e}", dir.display())))?;
             tls::development(&dir).map_err(NodeError::Tls)
         }
         _ => Err(NodeError::Config(
-            "certificate and key go together".to_owned(),
+            "certificate and key go together: set both in node.toml, or neither".to_owned(),
         )),
     }
 }

@@ -1,8 +1,13 @@
 //! Certificates: the operator's, or a development authority of this node's own.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where certificate chain and key lie.
 #[derive(Clone, Debug)]
@@ -11,6 +16,36 @@ pub struct Files {
     pub certificate: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
+}
+
+/// Reads chain and key. Key exchange is hybrid (X25519MLKEM768) with every client that prefers it:
+/// rustls follows the client's order. The envelope is sealed to the HSM with a hybrid of its own in
+/// any case; the admission token is not.
+///
+/// # Errors
+/// In words, with the file's name.
+pub fn server_config(files: &Files) -> Result<Arc<ServerConfig>, String> {
+    let said = |path: &Path, error: &dyn std::fmt::Display| {
+        format!(
+            "{}: {error}; see `certificate` and `key` in node.toml",
+            path.display()
+        )
+    };
+    let chain = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| said(&files.certificate, &error))?;
+    if chain.is_empty() {
+        return Err(said(&files.certificate, &"there is no certificate in it"));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| said(&files.key, &error))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| said(&files.certificate, &error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// Makes (once) an authority and a certificate for `localhost` in a directory. Clients trust
