@@ -1,8 +1,8 @@
 //! The SDK: register, recover and manage a backup key in a Strongroom fleet (DESIGN §12).
 //!
 //! [`session`] is the protocol without IO; [`Vault`] drives it over HTTPS. Every answer is checked
-//! against the fleet that [`Roots`] pin. Whatever must survive a crash (an unfinished registration,
-//! a finish not yet answered) is in the [`journal`] before it is sent.
+//! against the fleet that [`Roots`] pin. Whatever must survive a crash (a guess, an unfinished
+//! registration, a finish or a change not yet answered) is in the [`journal`] before it is sent.
 //!
 //! Trusted: this code, on its user's device. The server is not.
 //!
@@ -16,7 +16,7 @@
 //! use strongroom_client::transport::Http;
 //! use strongroom_client::wire::manifest::PlatformClass;
 //! use strongroom_client::wire::{FleetId, Slot};
-//! use strongroom_client::{Error, FileJournal, Os, Roots, Vault};
+//! use strongroom_client::{Error, FileJournal, NewCode, Os, Roots, Vault};
 //!
 //! const SLOT: Slot = Slot(0);
 //!
@@ -26,6 +26,7 @@
 //!         fleet: FleetId([0x5a; 32]),
 //!         attempts_max: 10,
 //!         members_min: 5,
+//!         rollback_tolerance_min: 2,
 //!         class_min: PlatformClass::Isolating,
 //!     }
 //! }
@@ -34,17 +35,29 @@
 //! async fn connect<S: TokenSource>(tokens: S, data: &Path) -> Result<Vault<S>, Error> {
 //!     let journal = Arc::new(FileJournal::open(&data.join("vault"))?);
 //!     let http = Http::new("https://vault.example", None)?;
-//!     Vault::connect(http, &roots(), tokens, journal).await
+//!     let vault = Vault::connect(http, &roots(), tokens, journal).await?;
+//!     // What the last run sent and had no answer to. A code shown then may count only now.
+//!     vault.finish_pending().await?;
+//!     for settled in vault.take_settled() {
+//!         println!("slot {}: {}", settled.slot, settled.outcome);
+//!     }
+//!     Ok(vault)
 //! }
 //!
-//! /// Turns backups on; gives what to show the user, once.
-//! async fn turn_on<S: TokenSource>(vault: &Vault<S>) -> Result<String, Error> {
+//! /// Turns backups on. The code is on the screen before it is sent: a lost answer must not leave
+//! /// a record under a code that nobody saw.
+//! async fn turn_on<S: TokenSource>(vault: &Vault<S>) -> Result<(), Error> {
 //!     let code = RecoveryCode::generate(&Os);
-//!     let registered = vault.register(code.expose().as_bytes(), b"", SLOT, None).await?;
+//!     println!("{} counts as soon as it is confirmed", *code.grouped());
+//!     let letters = code.expose();
+//!     // Drawn just now: it cannot be the code that guessing destroyed a key under.
+//!     let new = NewCode::new(letters.as_bytes()).confirmed_different();
+//!     let registered = vault.register(new, b"", SLOT, None).await?;
 //!     // Encrypt backups to the age identity of this secret, or give restic the password.
 //!     let _secret = registered.keys.age_secret();
 //!     let _password = registered.keys.repository_password();
-//!     Ok(code.grouped().to_string())
+//!     println!("confirmed");
+//!     Ok(())
 //! }
 //!
 //! /// On a new phone: the code as typed. False: ask the user to look at it again.
@@ -88,18 +101,19 @@ pub mod issuer;
 pub mod journal;
 pub mod roots;
 pub mod session;
+mod stretched;
 pub mod tokens;
 pub mod transport;
 pub mod vault;
 pub mod weak;
 
-pub use device::{Device, Rehearsal};
+pub use device::{Device, Keeping, Rehearsal};
 pub use journal::{FileJournal, Journal, MemoryJournal};
 pub use roots::{BundleError, Fleet, Roots};
 pub use strongroom_crypto::ksf::Ksf;
 pub use strongroom_wire as wire;
 pub use tokens::{TokenSource, Tokens};
-pub use vault::{BackupKeys, Error, Recovered, Registered, Vault};
+pub use vault::{BackupKeys, Error, NewCode, Outcome, Recovered, Registered, Settled, Vault};
 
 /// The operating system's randomness.
 pub struct Os;

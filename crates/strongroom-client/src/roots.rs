@@ -13,6 +13,8 @@ pub struct Roots {
     pub attempts_max: u8,
     /// Fewer members than this are refused.
     pub members_min: usize,
+    /// A lower R is refused: how many members may be rolled back or cloned without a guess gained.
+    pub rollback_tolerance_min: u8,
     /// Members of a lower class are refused.
     pub class_min: PlatformClass,
 }
@@ -24,6 +26,7 @@ impl Roots {
             fleet,
             attempts_max: 10,
             members_min: 1,
+            rollback_tolerance_min: 0,
             class_min: PlatformClass::None,
         }
     }
@@ -69,7 +72,9 @@ impl Fleet {
             .map_err(|_| BundleError::Signature)?;
         let weak_member = manifest.members.iter().any(|m| m.class < roots.class_min);
         let too_many = manifest.policy.attempts_max > roots.attempts_max;
-        if weak_member || too_many || manifest.members.len() < roots.members_min {
+        let too_few = manifest.members.len() < roots.members_min;
+        let trusting = manifest.rollback_tolerance < roots.rollback_tolerance_min;
+        if weak_member || too_many || too_few || trusting {
             return Err(BundleError::BelowFloor);
         }
         Ok(Self {

@@ -18,7 +18,7 @@ pub enum TransportError {
         detail: String,
     },
     /// Busy for longer than this call waits.
-    #[error("the server is busy; nothing was spent, try again later")]
+    #[error("the server is busy; try again later: nothing more is spent by sending it again")]
     Busy,
     /// The certificate or URL is no good.
     #[error("the connection settings are wrong: {0}")]

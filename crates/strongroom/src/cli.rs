@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Parser)]
 #[command(name = "strongroom", version, propagate_version = true, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
-    /// One JSON object on standard output; errors as one JSON object on standard error
+    /// One JSON object a line: answers on standard output, errors and notes on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Directory of this device's profile: which fleet, which account, and the device's keys
@@ -26,10 +26,11 @@ Exit codes:
   2  wrong usage
   3  the code is wrong, or not a code; the message says how many attempts are left
   4  the fleet refused, and the message says why
-  5  the server cannot be reached or is busy; nothing was spent, try again
+  5  the server cannot be reached or is busy; nothing more is spent by trying again
   6  the fleet is not the one that this profile trusts
   7  the backup is damaged, or not for this key
   8  this device has no profile or no key yet
+  9  guessing erased a key of this account: register with another code, and say that it is one
 
 Start with `strongroom demo`, or leave a vault running with `strongroom dev`.";
 
@@ -130,6 +131,18 @@ pub(crate) struct Register {
     /// How hard each guess is made on this device
     #[arg(long, value_enum, default_value_t = Hardness::Standard)]
     pub(crate) stretching: Hardness,
+    /// The password is not the one of a key that guessing erased
+    #[arg(long)]
+    pub(crate) different_code: bool,
+    #[command(flatten)]
+    pub(crate) keep: KeepCode,
+}
+
+#[derive(Args, Clone, Copy)]
+pub(crate) struct KeepCode {
+    /// Keep the code itself on this device, sealed under its key; else only what `rehearse` needs
+    #[arg(long)]
+    pub(crate) keep_code: bool,
 }
 
 /// Argon2id parameter sets, chosen by measurement; docs/decisions/0005.
@@ -165,6 +178,8 @@ pub(crate) struct Recover {
     /// Accept a code with three letters corrected, without asking
     #[arg(long)]
     pub(crate) accept_suggestion: bool,
+    #[command(flatten)]
+    pub(crate) keep: KeepCode,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

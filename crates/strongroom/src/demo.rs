@@ -18,7 +18,7 @@ use strongroom_backup::{Store, Which};
 use strongroom_client::code::{Parsed, RecoveryCode};
 use strongroom_client::wire::Slot;
 use strongroom_client::wire::answer::Refusal;
-use strongroom_client::{BackupKeys, Error, Os};
+use strongroom_client::{BackupKeys, Error, NewCode, Os};
 
 const SLOT: Slot = Slot(0);
 
@@ -231,9 +231,9 @@ async fn thief(
         .connect()
         .await?;
     let fresh = RecoveryCode::generate(&Os);
-    owner
-        .change_code(fresh.expose().as_bytes(), keys, SLOT)
-        .await?;
+    let letters = fresh.expose();
+    let new = NewCode::new(letters.as_bytes()).confirmed_different();
+    owner.change_code(new, keys, SLOT).await?;
     story.done(
         since,
         "the owner's new phone still has the key, and puts it under a new code",

@@ -163,6 +163,7 @@ async fn announce(
         fleet: fleet.to_string(),
         authority: Some(std::path::absolute(&authority)?),
         class_min: Class::None,
+        rollback_tolerance_min: 0,
         tokens: TokensFrom::Development {
             issuer: ISSUER.to_owned(),
             seed: seeds.issuer.clone(),

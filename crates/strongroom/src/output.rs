@@ -1,13 +1,14 @@
-//! What a person or a script reads: one answer on standard output, words and errors on standard
-//! error, and an exit code that says which kind of error.
+//! What a person or a script reads: the answer on standard output (before it, once, a drawn code),
+//! words and errors on standard error, and an exit code that says which kind of error.
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::process::ExitCode;
 use strongroom_client::code::CodeError;
 use strongroom_client::transport::TransportError;
 use strongroom_client::wire::answer::Refusal;
-use strongroom_client::{BundleError, Error as VaultError};
+use strongroom_client::{BundleError, Error as VaultError, Outcome, Settled};
 
 /// A kind of error: its exit code and its name in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub(crate) enum Kind {
     Untrusted,
     Damaged,
     NotSetUp,
+    CodeMayBeKnown,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             Self::Untrusted => 6,
             Self::Damaged => 7,
             Self::NotSetUp => 8,
+            Self::CodeMayBeKnown => 9,
         }
     }
 
@@ -46,6 +49,7 @@ impl Kind {
             Self::Untrusted => "untrusted",
             Self::Damaged => "damaged",
             Self::NotSetUp => "not-set-up",
+            Self::CodeMayBeKnown => "code-may-be-known",
         }
     }
 }
@@ -130,6 +134,10 @@ impl From<VaultError> for Failure {
             VaultError::Transport(TransportError::Settings(_)) => (Kind::Fault, Value::Null),
             VaultError::Transport(_) => (Kind::Unreachable, Value::Null),
             VaultError::Session(_) => (Kind::Untrusted, Value::Null),
+            VaultError::CodeMayBeKnown { destroyed } => {
+                message.push_str(". If it is another one, say --different-code");
+                (Kind::CodeMayBeKnown, json!({ "destroyed": destroyed }))
+            }
             VaultError::CodeInUse => (Kind::Usage, Value::Null),
             VaultError::Journal(_) | VaultError::Tokens(_) => (Kind::Fault, Value::Null),
         };
@@ -173,6 +181,17 @@ fn refused(refusal: &Refusal) -> (String, Value) {
     }
 }
 
+fn outcome_name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Damaged { .. } => "damaged",
+        Outcome::Recovered(_) => "recovered",
+        Outcome::RecoveryRefused(_) => "recovery-refused",
+        Outcome::Registered(_) => "registered",
+        Outcome::RegistrationRefused(_) => "registration-refused",
+        Outcome::Unreadable(_) => "unreadable",
+    }
+}
+
 /// Seconds in the largest fitting units.
 pub(crate) fn span(seconds: u64) -> String {
     match seconds {
@@ -196,6 +215,25 @@ impl Output {
             println!("{}", json!(value));
         } else {
             println!("{}", words());
+        }
+    }
+
+    /// What must be read before the answer comes, even if it never comes.
+    pub(crate) fn ahead<T: Serialize>(self, value: &T, words: impl FnOnce() -> String) {
+        self.answer(value, words);
+        // A closed pipe shows at the answer.
+        let _ = std::io::stdout().flush();
+    }
+
+    /// What became of an earlier command that had no answer.
+    pub(crate) fn settled(self, settled: &Settled) {
+        let slot = settled.slot.0;
+        if self.json {
+            let (name, words) = (outcome_name(&settled.outcome), settled.outcome.to_string());
+            let note = json!({ "slot": slot, "settled": name, "message": words });
+            eprintln!("{}", json!({ "note": note }));
+        } else {
+            eprintln!("Slot {slot}: {}.", settled.outcome);
         }
     }
 

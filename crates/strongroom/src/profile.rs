@@ -1,7 +1,7 @@
 //! This device's profile: a directory with `profile.json` (fleet, server, account) and the device's
 //! keys. A real app keeps the keys in the platform's keystore; a terminal has files of mode 0600.
 
-use crate::output::{Failure, Kind};
+use crate::output::{Failure, Kind, Output};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,9 @@ pub(crate) struct Settings {
     pub(crate) authority: Option<PathBuf>,
     /// Least class of platform that this device accepts.
     pub(crate) class_min: Class,
+    /// Least R that this device accepts: members that may be rolled back or cloned.
+    #[serde(default)]
+    pub(crate) rollback_tolerance_min: u8,
     /// Where account tokens come from.
     pub(crate) tokens: TokensFrom,
 }
@@ -139,6 +142,18 @@ impl Profile {
         })
     }
 
+    /// Connects, and ends what an earlier command sent and had no answer to: whoever typed that
+    /// one must hear what became of it.
+    pub(crate) async fn open_vault(&self, output: Output) -> Result<Vault<Source>, Failure> {
+        let vault = self.connect().await?;
+        let finished = vault.finish_pending().await;
+        for settled in vault.take_settled() {
+            output.settled(&settled);
+        }
+        finished?;
+        Ok(vault)
+    }
+
     /// Connects to the fleet and checks that it is the one this profile trusts.
     pub(crate) async fn connect(&self) -> Result<Vault<Source>, Failure> {
         let fleet = self.fleet()?;
@@ -154,6 +169,7 @@ impl Profile {
             fleet,
             attempts_max: 10,
             members_min: 1,
+            rollback_tolerance_min: self.settings.rollback_tolerance_min,
             class_min: match self.settings.class_min {
                 Class::None => PlatformClass::None,
                 Class::AtRest => PlatformClass::AtRest,

@@ -13,6 +13,13 @@ use zeroize::Zeroizing;
 /// What OPAQUE gets.
 pub(crate) type Code = Zeroizing<Vec<u8>>;
 
+impl Secret {
+    /// Somebody is there to be asked more than the secret itself.
+    pub(crate) fn asks(&self) -> bool {
+        self.code_file.is_none() && std::io::stdin().is_terminal()
+    }
+}
+
 /// Reads one line: from a file, from standard input if it is no terminal, else hidden.
 pub(crate) fn line(file: Option<&Path>, prompt: &str) -> Result<Zeroizing<String>, Failure> {
     let text = match file {
@@ -55,7 +62,7 @@ pub(crate) fn choose(
         return Ok((bytes, Some(code.grouped())));
     }
     let typed = line(secret.code_file.as_deref(), "New password or PIN: ")?;
-    if secret.code_file.is_none() && std::io::stdin().is_terminal() {
+    if secret.asks() {
         let again = line(None, "The same again: ")?;
         if *again != *typed {
             return Err(Failure::usage(

@@ -2,7 +2,7 @@
 
 use crate::cli::{Delete, Hardness, Key, NewKey, Print, Recover, Register, Rehearse};
 use crate::output::{Failure, Kind, Output, span};
-use crate::profile::Profile;
+use crate::profile::{Profile, Source};
 use crate::secret;
 use serde_json::json;
 use std::io::IsTerminal as _;
@@ -10,7 +10,7 @@ use strongroom_backup::Identity;
 use strongroom_client::digits::DigitKey;
 use strongroom_client::wire::Slot;
 use strongroom_client::wire::answer::{Receipt, StatusReport};
-use strongroom_client::{BackupKeys, Error, Ksf, Os, Rehearsal};
+use strongroom_client::{BackupKeys, Error, Ksf, NewCode, Os, Rehearsal, Vault};
 
 fn ksf(hardness: Hardness) -> Ksf {
     match hardness {
@@ -61,28 +61,64 @@ pub(crate) async fn store(
         profile.needed_keys(slot)?;
     }
     let (code, shown) = secret::choose(&options.secret, &[profile.subject()])?;
-    let vault = profile.connect().await?.with_ksf(ksf(options.stretching));
-    let receipt = match &held {
-        Some(keys) if same_key => vault.change_code(&code, keys, slot).await?,
-        _ => {
-            vault
-                .register(&code, &[], slot, held.as_ref())
-                .await?
-                .receipt
+    let vault = profile.open_vault(output).await?;
+    let vault = vault
+        .with_ksf(ksf(options.stretching))
+        .with_code_kept(options.keep.keep_code);
+    if let Some(code) = &shown {
+        show(code, output);
+    }
+    let mut new = NewCode::new(&code);
+    if shown.is_some() || options.different_code {
+        new = new.confirmed_different();
+    }
+    let keys = held.as_ref();
+    let receipt = match put(&vault, new, slot, keys, same_key).await {
+        Err(Error::CodeMayBeKnown { destroyed }) if options.secret.asks() => {
+            let known = Error::CodeMayBeKnown { destroyed };
+            if !secret::confirmed(&format!("Careful: {known}. Is this another code?"))? {
+                return Err(known.into());
+            }
+            put(&vault, new.confirmed_different(), slot, keys, same_key).await?
         }
+        other => other?,
     };
     let answer = json!({
         "code": shown.as_ref().map(|code| code.as_str()), "receipt": receipt_json(&receipt),
     });
     output.answer(&answer, || match &shown {
-        Some(code) => format!(
-            "Your recovery code. Write it down; it is not shown again:\n\n    {}\n\nIt opens your \
-             backup when every device is lost. {} guesses, then the key is erased.",
-            **code, receipt.attempts_left
+        Some(_) => format!(
+            "Registered: the code above counts, and opens your backup when every device is lost. \
+             {} guesses, then the key is erased.",
+            receipt.attempts_left
         ),
         None => "Registered. The password opens your backup when every device is lost.".to_owned(),
     });
     Ok(())
+}
+
+/// Shows a drawn code before it is sent: once sent, it may count although no answer comes.
+fn show(code: &str, output: Output) {
+    output.ahead(&json!({ "code": code, "receipt": null }), || {
+        format!(
+            "Your recovery code. Write it down; it is not shown again:\n\n    {code}\n\nIt counts \
+             once the next line says so. If no such line comes, keep it with any older one until \
+             a later command says what became of it.\n"
+        )
+    });
+}
+
+async fn put(
+    vault: &Vault<Source>,
+    code: NewCode<'_>,
+    slot: Slot,
+    held: Option<&BackupKeys>,
+    same_key: bool,
+) -> Result<Receipt, Error> {
+    match held {
+        Some(keys) if same_key => vault.change_code(code, keys, slot).await,
+        _ => Ok(vault.register(code, &[], slot, held).await?.receipt),
+    }
 }
 
 /// `recover`.
@@ -97,7 +133,8 @@ pub(crate) async fn recover(
         return print_secret(print, keys);
     }
     let code = secret::typed(&options.secret, options.accept_suggestion, output)?;
-    let vault = profile.connect().await?;
+    let vault = profile.open_vault(output).await?;
+    let vault = vault.with_code_kept(options.keep.keep_code);
     let recovered = vault.recover(&code, slot).await?;
     if let Some(print) = options.print {
         return print_secret(print, &recovered.keys);
@@ -159,7 +196,7 @@ pub(crate) fn rehearse(
 /// `status`.
 pub(crate) async fn status(profile: &Profile, slot: u8, output: Output) -> Result<(), Failure> {
     let slot = Slot(slot);
-    let vault = profile.connect().await?;
+    let vault = profile.open_vault(output).await?;
     let keys = profile.device(slot).keys()?;
     let report = match vault.status(slot, keys.as_ref()).await {
         // The keys on this device were replaced elsewhere: the account alone may still look.
@@ -247,7 +284,7 @@ pub(crate) async fn delete(
             return Err(Failure::usage("nothing was deleted"));
         }
     }
-    let vault = profile.connect().await?;
+    let vault = profile.open_vault(output).await?;
     let keys = profile.device(slot).keys()?;
     let receipt = vault.delete(slot, keys.as_ref()).await?;
     output.answer(&receipt_json(&receipt), || {
@@ -258,7 +295,7 @@ pub(crate) async fn delete(
 
 /// `reset`.
 pub(crate) async fn reset(profile: &Profile, slot: u8, output: Output) -> Result<(), Failure> {
-    let receipt = profile.connect().await?.reset(Slot(slot)).await?;
+    let receipt = profile.open_vault(output).await?.reset(Slot(slot)).await?;
     output.answer(&receipt_json(&receipt), || {
         let wait = receipt
             .reset_until
@@ -276,7 +313,8 @@ pub(crate) async fn reset(profile: &Profile, slot: u8, output: Output) -> Result
 pub(crate) async fn cancel(profile: &Profile, slot: u8, output: Output) -> Result<(), Failure> {
     let slot = Slot(slot);
     let keys = profile.needed_keys(slot)?;
-    let receipt = profile.connect().await?.cancel_reset(slot, &keys).await?;
+    let vault = profile.open_vault(output).await?;
+    let receipt = vault.cancel_reset(slot, &keys).await?;
     output.answer(&receipt_json(&receipt), || {
         "The reset is cancelled.".to_owned()
     });
@@ -304,7 +342,7 @@ pub(crate) fn key(profile: &Profile, command: &Key, output: Output) -> Result<()
             (key, None)
         }
     };
-    profile.device(slot).keep(&key.keys(), None)?;
+    profile.device(slot).keep(&key.keys())?;
     output.answer(
         &json!({"key": shown.as_ref().map(|key| key.as_str())}),
         || match &shown {

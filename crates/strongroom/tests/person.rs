@@ -162,6 +162,20 @@ fn an_unknown_fleet_a_dead_server_and_a_missing_profile_have_exit_codes_of_their
         dev.on(&phone, &["status"], "").error(6)["kind"],
         "untrusted"
     );
+    let (none, one) = (
+        "\"rollback_tolerance_min\": 0",
+        "\"rollback_tolerance_min\": 1",
+    );
+    assert!(good.contains(none));
+    std::fs::write(&path, good.replace(none, one)).unwrap();
+    assert_eq!(
+        dev.on(&phone, &["status"], "").error(6)["kind"],
+        "untrusted"
+    );
+    // A profile from before R could be asked for.
+    let line = format!("  {none},\n");
+    std::fs::write(&path, good.replace(&line, "")).unwrap();
+    register(&dev, &phone);
     std::fs::write(&path, &good).unwrap();
     dev.kill();
     assert_eq!(
@@ -172,4 +186,69 @@ fn an_unknown_fleet_a_dead_server_and_a_missing_profile_have_exit_codes_of_their
         run(&dev.path("none"), &["status"], "").error(8)["kind"],
         "not-set-up"
     );
+}
+
+#[test]
+fn a_drawn_code_is_shown_before_it_is_sent_and_counts_with_the_last_line() {
+    let dev = Dev::start();
+    let phone = dev.phone("phone");
+    let made = dev.on(&phone, &["register", LIGHT[0], LIGHT[1]], "");
+    let lines: Vec<serde_json::Value> = made
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2, "{}", made.out);
+    assert!(lines[0]["receipt"].is_null() && lines[1]["receipt"].is_object());
+    assert_eq!(lines[0]["code"], lines[1]["code"]);
+    // Refused: the code was shown, and no line says that it counts.
+    let stranger = dev.phone("stranger");
+    let refused = dev.on(&stranger, &["register", LIGHT[0], LIGHT[1]], "");
+    refused.error(4);
+    assert_eq!(refused.out.lines().count(), 1);
+}
+
+#[test]
+fn after_guessing_erased_a_key_another_password_is_asked_for() {
+    let dev = Dev::start();
+    let phone = dev.phone("phone");
+    register(&dev, &phone);
+    let thief = dev.phone("thief");
+    let mut guesses = 0;
+    // Waits are refusals: they are asked again until they are over.
+    loop {
+        let tried = dev.on(&thief, &["recover", "--password"], "a guess of a thief");
+        match tried.code {
+            3 => guesses += 1,
+            _ if tried.error(4)["details"]["refusal"] == "destroyed" => break,
+            _ => {}
+        }
+    }
+    assert_eq!(guesses, 10);
+    let fresh = dev.phone("fresh");
+    let words = "mango tram orbit lantern";
+    let again = ["register", "--password", LIGHT[0], LIGHT[1]];
+    let asked = dev.on(&fresh, &again, words).error(9);
+    assert_eq!(asked["kind"], "code-may-be-known");
+    assert_eq!(asked["details"]["destroyed"], 1);
+    let confirmed = [again.as_slice(), &["--different-code"]].concat();
+    dev.on(&fresh, &confirmed, words).json();
+    // A drawn code is another one in any case.
+    dev.on(&fresh, &["change-code", LIGHT[0], LIGHT[1]], "")
+        .json();
+}
+
+#[test]
+fn what_became_of_an_earlier_command_is_told_by_the_next() {
+    let dev = Dev::start();
+    let phone = dev.phone("phone");
+    register(&dev, &phone);
+    std::fs::write(phone.join("device/pending-register-0-0"), "no finish").unwrap();
+    let status = dev.on(&phone, &["status"], "");
+    status.json();
+    let note: serde_json::Value = serde_json::from_str(status.err.trim()).unwrap();
+    assert_eq!(note["note"]["settled"], "damaged");
+    assert_eq!(note["note"]["slot"], 0);
+    assert!(phone.join("device/damaged-pending-register-0-0-0").exists());
+    assert!(dev.on(&phone, &["status"], "").err.is_empty(), "told once");
 }

@@ -13,6 +13,7 @@ fn floor(fleet: FleetId) -> Roots {
         fleet,
         attempts_max: 10,
         members_min: 3,
+        rollback_tolerance_min: 0,
         class_min: PlatformClass::AtRest,
     }
 }
@@ -131,6 +132,15 @@ fn a_fleet_below_the_floor_is_refused_on_each_count() {
     assert_eq!(refused, Some(E::BelowFloor));
     assert_eq!(changed(|m| m.policy.attempts_max = 1), None);
     assert_eq!(changed(|m| m.members.truncate(2)), Some(E::BelowFloor));
+    // An R below the floor: three members with R = 0, where R = 1 is asked.
+    roots.attempts_max = 10;
+    roots.rollback_tolerance_min = 1;
+    let refused = Fleet::from_bundle(&bundle(&genesis(3)), &roots).err();
+    assert_eq!(refused, Some(E::BelowFloor));
+    let mut tolerant = genesis(3);
+    tolerant.rollback_tolerance = 1;
+    roots.fleet = tolerant.fleet_id();
+    assert!(Fleet::from_bundle(&bundle(&tolerant), &roots).is_ok());
     // One weak member is the fleet's class.
     let weak = changed(|m| m.members[2].class = PlatformClass::None);
     assert_eq!(weak, Some(E::BelowFloor));

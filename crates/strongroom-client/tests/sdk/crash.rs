@@ -9,7 +9,7 @@ use std::sync::Arc;
 use strongroom_client::wire::answer::Refusal;
 use strongroom_client::wire::request::Finish;
 use strongroom_client::wire::{PublicKey, Slot};
-use strongroom_client::{BackupKeys, Error, Journal, MemoryJournal, Rehearsal};
+use strongroom_client::{BackupKeys, Error, Journal, MemoryJournal, Outcome, Rehearsal, Settled};
 use strongroom_crypto::wrap::Root;
 
 fn owner_key(world: &World, keys: &BackupKeys) -> PublicKey {
@@ -20,7 +20,7 @@ fn owner_key(world: &World, keys: &BackupKeys) -> PublicKey {
 }
 
 /// The keys that the device holds open the record that the fleet holds.
-async fn device_and_fleet_agree(world: &World) {
+pub async fn device_and_fleet_agree(world: &World) {
     let held = world.vault().await.device(Slot(0)).keys().unwrap().unwrap();
     let fleet = world.shared.hsm.owner_key(Slot(0)).unwrap();
     assert_eq!(owner_key(world, &held), fleet);
@@ -36,9 +36,8 @@ async fn keys_and_finish_are_on_the_device_before_the_registration_is_sent() {
         requests.iter().map(|r| r.journal.clone()).collect()
     };
     assert!(journals[0].is_empty());
-    assert_eq!(journals[1], ["pending-keys-0", "pending-finish-0"]);
-    assert!(world.holds("keys-0") && !world.holds("pending-keys-0"));
-    assert!(!world.holds("pending-finish-0"));
+    assert_eq!(journals[1], ["pending-register-0-0"]);
+    assert!(world.holds("keys-0") && !world.holds("pending-register-0-0"));
     assert_eq!(
         vault.device(Slot(0)).rehearse(CODE).unwrap(),
         Rehearsal::Right
@@ -58,7 +57,8 @@ async fn keys_and_finish_are_on_the_device_before_a_recovery_is_finished() {
     world.shared.journal.remove("keys-0").unwrap();
     world.forget_requests();
     world.vault().await.recover(CODE, Slot(0)).await.unwrap();
-    assert_eq!(world.requests()[1].journal, ["pending-finish-0", "keys-0"]);
+    let journals: Vec<_> = world.requests().iter().map(|r| r.journal.clone()).collect();
+    assert_eq!(journals, [vec![], vec!["pending-recover-0", "keys-0"]]);
 }
 
 #[tokio::test]
@@ -83,7 +83,11 @@ async fn a_registration_that_died_before_its_answer_is_finished_by_the_next_star
         vault.device(Slot(0)).rehearse(CODE).unwrap(),
         Rehearsal::Right
     );
-    assert!(!world.holds("pending-finish-0"));
+    assert!(!world.holds("pending-register-0-0"));
+    let settled = vault.take_settled();
+    assert!(matches!(settled[0].outcome, Outcome::Registered(_)));
+    assert_eq!((settled.len(), settled[0].slot), (1, Slot(0)));
+    assert!(vault.take_settled().is_empty());
 }
 
 #[tokio::test]
@@ -113,7 +117,7 @@ async fn a_registration_that_was_refused_leaves_the_device_as_it_was() {
     ));
     let held = vault.device(Slot(0)).keys().unwrap().unwrap();
     assert_eq!(*held.age_secret(), *old.keys.age_secret());
-    assert!(!world.holds("pending-keys-0") && !world.holds("pending-code-0"));
+    assert!(!world.holds("pending-register-0-0"));
     device_and_fleet_agree(&world).await;
 }
 
@@ -129,7 +133,7 @@ async fn a_busy_fleet_takes_no_registration_from_the_device() {
         refused,
         Some(Error::Refused(Refusal::Busy { .. }))
     ));
-    assert!(world.holds("pending-keys-0") && world.holds("pending-finish-0"));
+    assert!(world.holds("pending-register-0-0"));
     vault.finish_pending().await.unwrap();
     device_and_fleet_agree(&world).await;
 }
@@ -144,7 +148,7 @@ async fn a_recovery_whose_finish_was_lost_has_the_keys_and_finishes_later() {
     let recovered = vault.recover(CODE, Slot(0)).await.unwrap();
     assert!(recovered.receipt.is_none());
     assert_eq!(*recovered.keys.age_secret(), *made.keys.age_secret());
-    assert!(world.holds("pending-finish-0"));
+    assert!(world.holds("pending-recover-0"));
     drop(vault);
     // Before anything else, and so before another guess.
     world.vault().await.recover(CODE, Slot(0)).await.unwrap();
@@ -152,7 +156,7 @@ async fn a_recovery_whose_finish_was_lost_has_the_keys_and_finishes_later() {
     assert_eq!(finishes.len(), 3);
     assert_eq!(finishes[0], finishes[1]);
     assert_ne!(finishes[1], finishes[2]);
-    assert!(!world.holds("pending-finish-0"));
+    assert!(!world.holds("pending-recover-0"));
 }
 
 #[tokio::test]
@@ -164,7 +168,7 @@ async fn the_faster_phone_does_not_take_the_keys_from_the_slower_one() {
     let recovered = vault.recover(CODE, Slot(0)).await.unwrap();
     assert_eq!(*recovered.keys.age_secret(), *made.keys.age_secret());
     assert!(recovered.receipt.is_none());
-    assert!(!world.holds("pending-finish-0"));
+    assert!(!world.holds("pending-recover-0"));
 }
 
 #[tokio::test]
@@ -186,56 +190,70 @@ async fn a_node_that_refuses_an_old_finish_locks_nobody_out() {
         world.script([refused]);
         vault.status(Slot(0), None).await.unwrap();
         assert!(
-            world.holds("pending-finish-0"),
+            world.holds("pending-recover-0"),
             "a host's word removes nothing"
         );
     }
     world.script([status(400)]);
     vault.recover(CODE, Slot(0)).await.unwrap();
-    assert!(!world.holds("pending-finish-0"));
+    assert!(!world.holds("pending-recover-0"));
 }
 
 #[tokio::test]
-async fn a_damaged_finish_is_dropped_and_damaged_keys_are_named() {
+async fn a_damaged_finish_is_kept_aside_and_told_and_damaged_keys_are_named() {
     let world = World::new().await;
     let vault = world.vault().await;
     vault.register(CODE, b"", Slot(0), None).await.unwrap();
-    world
-        .shared
-        .journal
-        .put("pending-finish-0", b"no CBOR")
-        .unwrap();
-    vault.status(Slot(0), None).await.unwrap();
-    assert!(!world.holds("pending-finish-0"));
-    world.shared.journal.put("keys-0", b"short").unwrap();
+    let journal = &world.shared.journal;
+    for name in ["pending-recover-0", "pending-register-0-0"] {
+        journal.put(name, b"no finish").unwrap();
+        vault.status(Slot(0), None).await.unwrap();
+        assert!(!world.holds(name));
+        let kept = format!("damaged-{name}-0");
+        assert_eq!(journal.get(&kept).unwrap().unwrap(), b"no finish");
+        let settled = vault.take_settled();
+        let [
+            Settled {
+                outcome: Outcome::Damaged { kept_as },
+                ..
+            },
+        ] = settled.as_slice()
+        else {
+            panic!("{settled:?}")
+        };
+        assert_eq!(*kept_as, kept);
+    }
+    journal.put("keys-0", b"short").unwrap();
     let error = vault.device(Slot(0)).keys().err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     assert!(error.to_string().contains("damaged; recover it"), "{error}");
 }
 
 #[tokio::test]
-async fn keys_of_another_process_are_not_taken_for_those_acknowledged() {
+async fn one_damaged_slot_does_not_block_the_others() {
     let world = World::new().await;
-    world.script([Step::Answer, Step::Drop, status(500)]);
     let vault = world.vault().await;
-    assert!(vault.register(CODE, b"", Slot(0), None).await.is_err());
-    let other = BackupKeys::generate();
-    world
-        .shared
-        .journal
-        .put("pending-keys-0", &other.to_device_bytes())
-        .unwrap();
-    vault.finish_pending().await.unwrap();
-    // Better no keys on the device than keys that the record does not hold.
-    assert!(vault.device(Slot(0)).keys().unwrap().is_none());
+    let journal = &world.shared.journal;
+    journal.put("keys-1", b"short").unwrap();
+    journal.put("pending-register-1-0", b"no finish").unwrap();
+    vault.register(CODE, b"", Slot(0), None).await.unwrap();
     vault.recover(CODE, Slot(0)).await.unwrap();
-    device_and_fleet_agree(&world).await;
+    vault
+        .register(b"another code", b"", Slot(1), None)
+        .await
+        .unwrap();
 }
 
 /// A device whose storage is full for everything of one name.
-struct Full {
+pub struct Full {
     journal: Arc<MemoryJournal>,
     name: &'static str,
+}
+
+impl Full {
+    pub fn new(journal: Arc<MemoryJournal>, name: &'static str) -> Self {
+        Self { journal, name }
+    }
 }
 
 impl Journal for Full {
@@ -257,35 +275,27 @@ impl Journal for Full {
 
 #[tokio::test]
 async fn what_cannot_be_put_down_is_not_sent() {
-    for name in ["pending-code-0", "pending-keys-0", "pending-finish-0"] {
-        let world = World::new().await;
-        let journal = world.shared.journal.clone();
-        let vault = world.vault_with(Arc::new(Full { journal, name })).await;
-        let failed = vault.register(CODE, b"", Slot(0), None).await.err();
-        assert!(matches!(failed, Some(Error::Journal(_))), "{failed:?}");
-        assert!(world.finishes_sent().is_empty());
-    }
+    let world = World::new().await;
+    let full = Full::new(world.shared.journal.clone(), "pending-register-0-0");
+    let vault = world.vault_with(Arc::new(full)).await;
+    let failed = vault.register(CODE, b"", Slot(0), None).await.err();
+    assert!(matches!(failed, Some(Error::Journal(_))), "{failed:?}");
+    assert!(world.finishes_sent().is_empty());
 }
 
 #[tokio::test]
 async fn a_full_device_pays_one_guess_however_often_the_right_code_is_typed() {
-    for name in ["keys-0", "pending-finish-0"] {
-        let world = World::new().await;
-        world
-            .vault()
-            .await
-            .register(CODE, b"", Slot(0), None)
-            .await
-            .unwrap();
-        let journal = world.shared.journal.clone();
-        let vault = world.vault_with(Arc::new(Full { journal, name })).await;
-        for _ in 0..3 {
-            let failed = vault.recover(CODE, Slot(0)).await.err();
-            assert!(matches!(failed, Some(Error::Journal(_))), "{failed:?}");
-        }
-        assert_eq!(world.guesses_sent().len(), 3);
-        assert_eq!(world.shared.hsm.guesses(), 1);
+    let world = World::new().await;
+    let vault = world.vault().await;
+    vault.register(CODE, b"", Slot(0), None).await.unwrap();
+    let full = Full::new(world.shared.journal.clone(), "pending-recover-0");
+    let vault = world.vault_with(Arc::new(full)).await;
+    for _ in 0..3 {
+        let failed = vault.recover(CODE, Slot(0)).await.err();
+        assert!(matches!(failed, Some(Error::Journal(_))), "{failed:?}");
     }
+    assert_eq!(world.guesses_sent().len(), 3);
+    assert_eq!(world.shared.hsm.guesses(), 1);
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ struct Record {
     seed: [u8; 32],
     finish: RegisterFinish,
     generation: u64,
-    pending: Option<AttemptId>,
+    pending: Option<(AttemptId, [u8; 96])>,
     reset: Option<OpId>,
     last: (OpId, Receipt),
 }
@@ -85,6 +85,8 @@ struct State {
     greatest: Option<AttemptId>,
     totals: Totals,
     clock: u64,
+    /// The last delete, reset or cancellation of a slot; outlives the record.
+    last: BTreeMap<Slot, (OpId, Receipt)>,
 }
 
 /// The fleet's secrets and state.
@@ -127,6 +129,16 @@ impl Hsm {
     /// Guesses paid for so far.
     pub fn guesses(&self) -> u32 {
         self.state.lock().unwrap().totals.starts
+    }
+
+    /// As if guessing had destroyed so many generations.
+    pub fn destroy(&self, generations: u32) {
+        self.state.lock().unwrap().totals.destructions = generations;
+    }
+
+    /// A guess is open: its finish did not come.
+    pub fn pending(&self, slot: Slot) -> bool {
+        self.state.lock().unwrap().records[&slot].pending.is_some()
     }
 
     pub fn owner_key(&self, slot: Slot) -> Option<PublicKey> {
@@ -195,7 +207,7 @@ impl Hsm {
             generation: Generation(generation),
             incarnation: INCARNATION,
             live,
-            destroyed: 0,
+            destroyed: state.totals.destructions,
             attempts_max: 10,
         })
     }
@@ -203,7 +215,8 @@ impl Hsm {
     fn recover(&self, state: &mut State, start: &RecoverStart) -> Result<Answer, Refusal> {
         let (slot, attempt) = (start.slot, start.attempt);
         let record = state.records.get(&slot).ok_or(Refusal::NeverRegistered)?;
-        if record.pending != Some(attempt) {
+        // Another KE1 under the same id is another guess.
+        if record.pending != Some((attempt, start.ke1)) {
             if let Some(greatest) = state.greatest.filter(|greatest| *greatest >= attempt) {
                 let now = strongroom_client::vault::now();
                 return Err(Refusal::StaleAttempt { greatest, now });
@@ -212,7 +225,7 @@ impl Hsm {
             state.totals.starts += 1;
         }
         let record = state.records.get_mut(&slot).unwrap();
-        record.pending = Some(attempt);
+        record.pending = Some((attempt, start.ke1));
         let record = record.clone();
         let client = binding::client_identity(ISSUER, SUBJECT, slot);
         let identities = Identities {
@@ -266,6 +279,20 @@ impl Hsm {
 
     fn change(&self, state: &mut State, start: &Start, enc: Digest) -> Result<Answer, Refusal> {
         let slot = start.slot();
+        let op = match start {
+            Start::Delete(it) => it.op,
+            Start::CancelReset(it) => it.op,
+            Start::Reset(it) => it.op,
+            _ => unreachable!("the others are decided elsewhere"),
+        };
+        if let Some((last, receipt)) = state.last.get(&slot)
+            && *last >= op
+        {
+            let (greatest, now) = (*last, strongroom_client::vault::now());
+            let same = Ok(Answer::Receipt(receipt.clone()));
+            let stale = Err(Refusal::StaleOp { greatest, now });
+            return if *last == op { same } else { stale };
+        }
         let record = state.records.get(&slot).ok_or(Refusal::NeverRegistered)?;
         let (kind, op, proof) = match start {
             Start::Delete(it) => {
@@ -285,7 +312,13 @@ impl Hsm {
         {
             return Err(Refusal::OwnerProofNeeded);
         }
+        if let Start::CancelReset(it) = start
+            && record.reset != Some(it.reset)
+        {
+            return Err(Refusal::NoSuchReset);
+        }
         let receipt = receipt(state, slot, kind, op, record.generation);
+        state.last.insert(slot, (op, receipt.clone()));
         match kind {
             EventKind::Deleted => drop(state.records.remove(&slot)),
             EventKind::ResetStarted => state.records.get_mut(&slot).unwrap().reset = Some(op),

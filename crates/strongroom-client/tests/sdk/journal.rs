@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use strongroom_client::wire::Slot;
-use strongroom_client::{BackupKeys, Device, FileJournal, Journal, Rehearsal};
+use strongroom_client::{BackupKeys, Device, FileJournal, Journal, Keeping, Rehearsal};
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -102,9 +102,9 @@ fn a_device_reads_after_a_restart_what_it_kept() {
     let dir = tempfile::tempdir().unwrap();
     let keys = BackupKeys::generate();
     let journal = FileJournal::open(dir.path()).unwrap();
-    Device::new(&journal, Slot(1))
-        .keep(&keys, Some(b"code"))
-        .unwrap();
+    let device = Device::new(&journal, Slot(1));
+    device.keep(&keys).unwrap();
+    device.remember(&keys, b"code", Keeping::Code).unwrap();
     let journal = FileJournal::open(dir.path()).unwrap();
     let device = Device::new(&journal, Slot(1));
     assert_eq!(
@@ -124,4 +124,34 @@ fn a_device_reads_after_a_restart_what_it_kept() {
     device.forget().unwrap();
     assert!(device.keys().unwrap().is_none());
     assert_eq!(journal.get("code-1").unwrap(), None);
+}
+
+#[test]
+fn a_value_is_put_only_where_none_is_and_removed_only_by_whose_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = FileJournal::open(dir.path()).unwrap();
+    let memory = strongroom_client::MemoryJournal::default();
+    for journal in [&file as &dyn Journal, &memory] {
+        assert!(journal.put_new("name", b"one").unwrap());
+        assert!(!journal.put_new("name", b"two").unwrap());
+        journal.remove_own("name", b"two").unwrap();
+        assert_eq!(journal.get("name").unwrap().unwrap(), b"one");
+        journal.remove_own("name", b"one").unwrap();
+        journal.remove_own("name", b"one").unwrap();
+        assert_eq!(journal.get("name").unwrap(), None);
+    }
+    // Of several processes at once, one gets the place.
+    let took = std::thread::scope(|scope| {
+        let path = dir.path();
+        let take = move |value: u8| {
+            let journal = FileJournal::open(path).unwrap();
+            journal.put_new("place", &[value]).unwrap()
+        };
+        let threads: Vec<_> = (0..8)
+            .map(|value| scope.spawn(move || take(value)))
+            .collect();
+        let took = threads.into_iter().map(|thread| thread.join().unwrap());
+        took.filter(|took| *took).count()
+    });
+    assert_eq!(took, 1);
 }

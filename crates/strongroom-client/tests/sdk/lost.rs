@@ -51,7 +51,7 @@ async fn what_was_registered_is_recovered() {
     assert_eq!(*got.keys.payload, b"payload");
     assert!(got.receipt.is_some());
     assert!(phone.get("keys-0").unwrap().is_some());
-    assert!(phone.get("pending-finish-0").unwrap().is_none());
+    assert!(phone.get("pending-recover-0").unwrap().is_none());
     // Starts carry the admission token; finishes need none: the ticket speaks for the user.
     let admitted: Vec<bool> = world.requests().iter().map(|r| r.admitted).collect();
     assert_eq!(admitted, [true, false, true, false]);
@@ -100,8 +100,11 @@ async fn another_code_is_another_guess() {
     assert!(vault.recover(b"another", Slot(0)).await.is_err());
     vault.recover(CODE, Slot(0)).await.unwrap();
     let guesses = world.guesses_sent();
-    assert_eq!(guesses[0].attempt, guesses[1].attempt);
-    assert!(guesses[2].attempt > guesses[1].attempt);
+    // Under the old id first: the device does not know that it is another code.
+    assert!(guesses[..3].iter().all(|g| g.attempt == guesses[0].attempt));
+    assert!(guesses[3].attempt > guesses[2].attempt);
+    assert_eq!(guesses[0].ke1, guesses[1].ke1);
+    assert!(guesses[2].ke1 != guesses[1].ke1 && guesses[3].ke1 != guesses[2].ke1);
     assert_eq!(world.shared.hsm.guesses(), 2);
 }
 
@@ -152,7 +155,7 @@ async fn a_wrong_code_is_told_with_what_is_left_and_the_next_guess_is_new() {
         assert_eq!((attempts_left, totals.starts), (9, spent));
     }
     assert!(world.finishes_sent().is_empty());
-    assert!(!world.holds("pending-finish-0"));
+    assert!(!world.holds("pending-recover-0"));
     assert_eq!(world.shared.hsm.guesses(), 2);
 }
 
@@ -211,4 +214,35 @@ async fn a_renumbered_guess_keeps_its_new_number_when_its_answer_is_lost() {
     let guesses = world.guesses_sent();
     assert_eq!(guesses[1].attempt, guesses[3].attempt);
     assert_eq!(world.shared.hsm.guesses(), 1);
+}
+
+/// Decision 0014: whatever would let another process go on with a guess would tell its finder the
+/// code.
+#[tokio::test]
+async fn a_guess_that_was_not_answered_leaves_nothing_on_the_device() {
+    let world = registered().await;
+    let phone = Arc::new(MemoryJournal::default());
+    world.script([status(500), status(500)]);
+    let vault = world.vault_with(phone.clone()).await;
+    assert!(vault.recover(CODE, Slot(0)).await.is_err());
+    assert!(phone.names().is_empty(), "{:?}", phone.names());
+}
+
+#[tokio::test]
+async fn an_app_killed_between_guess_and_answer_pays_one_and_gets_it_back() {
+    let world = registered().await;
+    let arrived = Arc::new(Notify::new());
+    world.script([Step::Hang(arrived.clone())]);
+    let vault = world.vault().await;
+    tokio::select! {
+        _ = vault.recover(CODE, Slot(0)) => panic!("it is never answered"),
+        () = arrived.notified() => {}
+    }
+    drop(vault);
+    // Another process, with the journal and nothing else.
+    let recovered = world.vault().await.recover(CODE, Slot(0)).await.unwrap();
+    assert!(recovered.receipt.is_some());
+    let guesses = world.guesses_sent();
+    assert_eq!(guesses.len(), 2);
+    assert_ne!(guesses[0].attempt, guesses[1].attempt);
 }

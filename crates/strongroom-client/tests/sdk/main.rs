@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod bundle;
+mod codes;
 mod crash;
+mod cuts;
 mod fleet;
 mod hsm;
 mod journal;

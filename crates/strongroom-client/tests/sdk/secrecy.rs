@@ -69,7 +69,7 @@ fn what_prints_and_holds_a_secret_prints_a_redaction() {
 /// One of each error, in words.
 fn words() -> Vec<String> {
     let busy = Refusal::Busy { retry_after_ms: 5 };
-    let errors: [&dyn std::error::Error; 23] = [
+    let errors: [&dyn std::error::Error; 24] = [
         &BundleError::Malformed,
         &BundleError::WrongFleet,
         &BundleError::Signature,
@@ -91,6 +91,7 @@ fn words() -> Vec<String> {
         &WeakSecret::CommonPin,
         &WeakSecret::Guessable,
         &Error::CodeInUse,
+        &Error::CodeMayBeKnown { destroyed: 1 },
         &Error::Refused(busy),
         &Error::WrongCode {
             attempts_left: 4,

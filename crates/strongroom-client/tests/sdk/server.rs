@@ -114,7 +114,14 @@ async fn answer(mut stream: TlsStream<TcpStream>, shared: &Shared) -> std::io::R
     }
     assert!(head.starts_with("POST /v1/vault "), "{head}");
     let opened = shared.hsm.open(&body);
-    let names = ["pending-keys-0", "pending-finish-0", "keys-0"];
+    let names = [
+        "pending-recover-0",
+        "pending-register-0-0",
+        "op-delete-0",
+        "op-reset-0",
+        "op-cancel-reset-0",
+        "keys-0",
+    ];
     let held = |name: &&str| shared.journal.get(name).unwrap().is_some();
     shared.requests.lock().unwrap().push(Request {
         asked: opened.asked.clone(),

@@ -327,6 +327,24 @@ fn attempt_ids_beat_what_they_must_and_stay_near_the_time() {
 }
 
 #[test]
+fn a_guess_is_the_same_again_from_the_same_code_and_seed_only() {
+    let hsm = hsm();
+    let (fleet, tokens) = (fleet(&hsm), tokens(&hsm));
+    let attempt = session::new_attempt(UnixMs(5), None);
+    let ke1 = |code: &[u8], seed: u8| {
+        let guess = Recovery::from_seed(code, Slot(0), attempt, &[seed; 32]).unwrap();
+        let outgoing = guess.request(&fleet, &tokens).unwrap();
+        let Asked::Start(Start::Recover(start)) = hsm.open(&outgoing.envelope).asked else {
+            panic!("a guess")
+        };
+        start.ke1
+    };
+    assert_eq!(ke1(CODE, 1), ke1(CODE, 1));
+    assert_ne!(ke1(CODE, 1), ke1(CODE, 2));
+    assert_ne!(ke1(CODE, 1)[..32], ke1(b"another", 1)[..32]);
+}
+
+#[test]
 fn a_renumbered_guess_is_the_same_guess() {
     let hsm = hsm();
     let (fleet, tokens) = (fleet(&hsm), tokens(&hsm));

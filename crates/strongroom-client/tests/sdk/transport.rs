@@ -1,11 +1,12 @@
 //! HTTPS: bounded tries, bounded waits, bounded answers, and words that a person can act on.
 
 use super::fleet::{CODE, World};
-use super::server::Step;
+use super::server::{Step, refuse};
 use std::time::{Duration, Instant};
 use strongroom_client::Error;
 use strongroom_client::transport::{Http, TransportError};
 use strongroom_client::wire::Slot;
+use strongroom_client::wire::answer::Refusal;
 
 const BUSY: Step = Step::Http(503, "retry-after: 0\r\n", "");
 const LIMITED: Step = Step::Http(429, "retry-after: 0\r\n", "");
@@ -34,7 +35,7 @@ async fn a_node_that_stays_busy_is_asked_six_times() {
     assert!(
         error
             .to_string()
-            .contains("nothing was spent, try again later")
+            .contains("nothing more is spent by sending it again")
     );
     assert_eq!(world.requests().len(), 6);
 }
@@ -140,4 +141,28 @@ async fn a_server_that_is_not_there_is_named_unreachable() {
         Some(Error::Transport(TransportError::Unreachable(_)))
     ));
     assert_eq!(world.requests().len(), 6);
+}
+
+#[tokio::test]
+async fn nothing_that_is_told_denies_that_a_lost_answer_may_have_been_paid() {
+    let world = World::new().await;
+    let vault = world.vault().await;
+    vault.register(CODE, b"", Slot(0), None).await.unwrap();
+    let busy = Refusal::Busy { retry_after_ms: 1 };
+    for last in [refuse(busy), BUSY] {
+        // Paid, answer lost, then busy for good.
+        world.script([Step::Drop, last, BUSY, BUSY, BUSY, BUSY]);
+        let failed = vault
+            .recover(CODE, Slot(0))
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            failed.contains("nothing more is spent by sending it again"),
+            "{failed}"
+        );
+        world.shared.script.lock().unwrap().clear();
+        assert!(world.shared.hsm.guesses() > 0);
+    }
 }

@@ -32,18 +32,19 @@ impl Ran {
         }
     }
 
-    /// The answer of a command that must succeed.
+    /// The answer of a command that must succeed: its last line.
     #[track_caller]
     pub fn json(&self) -> Value {
         assert_eq!(self.code, 0, "{}{}", self.out, self.err);
-        serde_json::from_str(&self.out).unwrap()
+        serde_json::from_str(self.out.lines().last().unwrap_or_default()).unwrap()
     }
 
     /// The error object of a command that must fail with that exit code.
     #[track_caller]
     pub fn error(&self, code: i32) -> Value {
         assert_eq!(self.code, code, "{}{}", self.out, self.err);
-        serde_json::from_str::<Value>(&self.err).unwrap()["error"].take()
+        let error = self.err.lines().last().unwrap_or_default();
+        serde_json::from_str::<Value>(error).unwrap()["error"].take()
     }
 }
 
