@@ -60,7 +60,11 @@ fn build(command: &mut Command, how: &str) -> Result<Outcome> {
 /// Its own target directory, so that no other build waits for it or is evicted by it.
 fn cargo_build() -> Command {
     let mut build = command("cargo build --locked --target-dir target/bare --target");
-    build.arg(BARE_TARGET).env("RUSTFLAGS", PORTABLE);
+    build
+        .arg(BARE_TARGET)
+        .env("RUSTFLAGS", PORTABLE)
+        // The same for libcrux, whose build script decides.
+        .env("LIBCRUX_DISABLE_SIMD256", "1");
     for name in INSIDE {
         build.args(["-p", name]);
     }

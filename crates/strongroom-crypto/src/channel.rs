@@ -9,6 +9,7 @@
 use crate::hash::sha256;
 use crate::kdf::prf;
 use crate::random::{Draw, Entropy};
+use crate::xwing::Resident;
 use alloc::vec::Vec;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
@@ -42,16 +43,16 @@ impl core::error::Error for ChannelError {}
 
 /// The fleet's half of the channel.
 pub struct FleetKem {
-    private: <XWing as hpke::Kem>::PrivateKey,
+    private: <Resident as hpke::Kem>::PrivateKey,
     public: [u8; PUBLIC_BYTES],
 }
 
 impl FleetKem {
     /// Derives the key pair from a seed (X-Wing's own private key is a 32-byte seed).
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        let private = <XWing as hpke::Kem>::PrivateKey::from_bytes(seed)
+        let private = <Resident as hpke::Kem>::PrivateKey::from_bytes(seed)
             .expect("every 32 bytes are an X-Wing private key");
-        let bytes = XWing::sk_to_pk(&private).to_bytes();
+        let bytes = Resident::sk_to_pk(&private).to_bytes();
         let mut public = [0; PUBLIC_BYTES];
         public.copy_from_slice(&bytes);
         Self { private, public }
@@ -74,8 +75,8 @@ impl FleetKem {
         ciphertext: &[u8],
     ) -> Result<(Zeroizing<Vec<u8>>, ResponseKey), ChannelError> {
         let encapped =
-            <XWing as hpke::Kem>::EncappedKey::from_bytes(enc).map_err(|_| ChannelError)?;
-        let mut context = hpke::setup_receiver::<HpkeAead, HpkeKdf, XWing>(
+            <Resident as hpke::Kem>::EncappedKey::from_bytes(enc).map_err(|_| ChannelError)?;
+        let mut context = hpke::setup_receiver::<HpkeAead, HpkeKdf, Resident>(
             &OpModeR::Base,
             &self.private,
             &encapped,

@@ -21,5 +21,6 @@ pub mod seal;
 pub mod statement;
 #[cfg(feature = "client")]
 pub mod wrap;
+pub mod xwing;
 
 pub use subtle;

@@ -244,6 +244,7 @@ impl<P: Platform> Shared<P> {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "one for each thread, moved once")]
 enum Next {
     Job(Job),
     /// To be answered by name; the connection goes on (or has ended: the next read tells).

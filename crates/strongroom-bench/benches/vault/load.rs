@@ -26,15 +26,16 @@ pub enum Load {
 pub struct Done {
     pub operations: usize,
     pub wall: Duration,
-    /// Server time of each operation, both halves together, sorted.
-    pub latencies: Vec<Duration>,
+    /// From each first request to its answer (a recovery: to the secret), sorted.
+    pub first: Vec<Duration>,
+    /// Both halves together, sorted.
+    pub both: Vec<Duration>,
 }
 
-impl Done {
-    pub fn percentile(&self, percent: usize) -> f64 {
-        let at = (self.latencies.len() * percent / 100).min(self.latencies.len() - 1);
-        self.latencies[at].as_secs_f64() * 1e3
-    }
+/// Milliseconds.
+pub fn percentile(latencies: &[Duration], percent: usize) -> f64 {
+    let at = (latencies.len() * percent / 100).min(latencies.len() - 1);
+    latencies[at].as_secs_f64() * 1e3
 }
 
 async fn send(server: &Server, out: &Outgoing, tokens: Option<&Tokens>) -> (Answer, Duration) {
@@ -49,7 +50,7 @@ async fn send(server: &Server, out: &Outgoing, tokens: Option<&Tokens>) -> (Answ
     (out.open(&bytes).expect("a genuine answer"), took)
 }
 
-async fn register(server: &Server, tokens: &Tokens) -> Duration {
+async fn register(server: &Server, tokens: &Tokens) -> (Duration, Duration) {
     let registration = Registration::new(b"code", SLOT).expect("short");
     let out = registration
         .request(&server.fleet, tokens)
@@ -73,10 +74,10 @@ async fn register(server: &Server, tokens: &Tokens) -> Duration {
     let out = session::seal_finish(&server.fleet, &ready.grant, &ready.finish).expect("fits");
     let (answer, second) = send(server, &out, None).await;
     assert!(matches!(answer, Answer::Receipt(_)), "{answer:?}");
-    first + second
+    (first, first + second)
 }
 
-async fn recover(server: &Server, tokens: &Tokens) -> Duration {
+async fn recover(server: &Server, tokens: &Tokens) -> (Duration, Duration) {
     let attempt = session::new_attempt(strongroom_client::vault::now(), None);
     let recovery = Recovery::new(b"code", SLOT, attempt).expect("short");
     let out = recovery.request(&server.fleet, tokens).expect("tokens fit");
@@ -90,7 +91,7 @@ async fn recover(server: &Server, tokens: &Tokens) -> Duration {
     let out = session::seal_finish(&server.fleet, &opened.grant, &opened.finish).expect("fits");
     let (answer, second) = send(server, &out, None).await;
     assert!(matches!(answer, Answer::Receipt(_)), "{answer:?}");
-    first + second
+    (first, first + second)
 }
 
 /// Runs `operations` over accounts `from..from + accounts`, so many clients at once. No two clients
@@ -130,10 +131,14 @@ pub async fn run(
     for worker in workers {
         latencies.extend(worker.await.expect("a client ended early"));
     }
-    latencies.sort();
+    let wall = began.elapsed();
+    let (mut first, mut both): (Vec<_>, Vec<_>) = latencies.into_iter().unzip();
+    first.sort();
+    both.sort();
     Done {
         operations,
-        wall: began.elapsed(),
-        latencies,
+        wall,
+        first,
+        both,
     }
 }

@@ -12,6 +12,7 @@ use hpke::{Deserializable as _, Kem, OpModeR, OpModeS, Serializable as _};
 use serde_json::Value;
 use strongroom_crypto::channel::{ENC_BYTES, FleetKem, PUBLIC_BYTES, Sender};
 use strongroom_crypto::random::Draw;
+use strongroom_crypto::xwing::Resident;
 
 type Aead = hpke::aead::ChaCha20Poly1305;
 type Kdf = hpke::kdf::HkdfSha256;
@@ -25,19 +26,56 @@ fn suite() -> Value {
 
 #[test]
 fn x_wing_keys_encapsulations_and_secrets_are_the_published_ones() {
+    keys_encapsulations_and_secrets::<XWing>();
+}
+
+#[test]
+fn a_resident_key_gives_the_published_ones_too() {
+    keys_encapsulations_and_secrets::<Resident>();
+}
+
+#[test]
+fn a_resident_key_and_the_librarys_agree_on_any_encapsulation() {
+    for round in 0..200_u8 {
+        let (theirs, public) = XWing::derive_keypair(&[round; 32]);
+        let (ours, same) = Resident::derive_keypair(&[round; 32]);
+        assert!(public == same && ours.to_bytes() == theirs.to_bytes());
+        let script = Script::new(&[&[round ^ 0x5a; 64]]);
+        let (_, enc) = XWing::encap_with_rng(&public, None, &mut Draw(&script)).unwrap();
+        let mut enc = enc.to_bytes().to_vec();
+        // Also where it was changed on the way: rejection is implicit, and must be the same.
+        if round % 2 == 1 {
+            enc[usize::from(round) * 5] ^= 1 << (round % 8);
+        }
+        let enc_theirs = <XWing as Kem>::EncappedKey::from_bytes(&enc).unwrap();
+        let enc_ours = <Resident as Kem>::EncappedKey::from_bytes(&enc).unwrap();
+        let theirs = XWing::decap(&theirs, None, &enc_theirs).unwrap();
+        let ours = Resident::decap(&ours, None, &enc_ours).unwrap();
+        assert_eq!(ours.0.as_slice(), theirs.0.as_slice());
+    }
+}
+
+#[test]
+fn a_resident_key_takes_encapsulations_of_their_length_only() {
+    for length in [0, 32, 1088, 1119, 1121] {
+        assert!(<Resident as Kem>::EncappedKey::from_bytes(&vec![1; length]).is_err());
+    }
+}
+
+fn keys_encapsulations_and_secrets<K: Kem>() {
     let vectors = vectors(include_str!("../../../../vectors/xwing.json"));
     assert_eq!(vectors.len(), 3);
     for vector in vectors {
-        let private = <XWing as Kem>::PrivateKey::from_bytes(&bytes(&vector, "sk")).unwrap();
-        let public = XWing::sk_to_pk(&private);
+        let private = K::PrivateKey::from_bytes(&bytes(&vector, "sk")).unwrap();
+        let public = K::sk_to_pk(&private);
         assert_eq!(public.to_bytes().as_slice(), bytes(&vector, "pk"));
         let script = Script::new(&[&bytes(&vector, "eseed")]);
-        let (secret, enc) = XWing::encap_with_rng(&public, None, &mut Draw(&script)).unwrap();
+        let (secret, enc) = K::encap_with_rng(&public, None, &mut Draw(&script)).unwrap();
         script.assert_spent();
         assert_eq!(enc.to_bytes().as_slice(), bytes(&vector, "ct"));
         assert_eq!(secret.0.as_slice(), bytes(&vector, "ss"));
-        let enc = <XWing as Kem>::EncappedKey::from_bytes(&bytes(&vector, "ct")).unwrap();
-        let secret = XWing::decap(&private, None, &enc).unwrap();
+        let enc = K::EncappedKey::from_bytes(&bytes(&vector, "ct")).unwrap();
+        let secret = K::decap(&private, None, &enc).unwrap();
         assert_eq!(secret.0.as_slice(), bytes(&vector, "ss"));
     }
 }
@@ -88,10 +126,19 @@ fn a_sender_makes_the_published_ciphertexts_and_exports() {
 
 #[test]
 fn a_receiver_opens_the_published_ciphertexts_and_makes_the_exports() {
+    opens_and_exports::<XWing>();
+}
+
+#[test]
+fn a_receiver_with_a_resident_key_does_so_too() {
+    opens_and_exports::<Resident>();
+}
+
+fn opens_and_exports<K: Kem>() {
     let suite = suite();
-    let private = <XWing as Kem>::PrivateKey::from_bytes(&bytes(&suite, "skRm")).unwrap();
-    let enc = <XWing as Kem>::EncappedKey::from_bytes(&bytes(&suite, "enc")).unwrap();
-    let mut receiver = hpke::setup_receiver::<Aead, Kdf, XWing>(
+    let private = K::PrivateKey::from_bytes(&bytes(&suite, "skRm")).unwrap();
+    let enc = K::EncappedKey::from_bytes(&bytes(&suite, "enc")).unwrap();
+    let mut receiver = hpke::setup_receiver::<Aead, Kdf, K>(
         &OpModeR::Base,
         &private,
         &enc,

@@ -15,6 +15,7 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use sha2::Sha256;
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -211,9 +212,42 @@ fn fill(out: &mut [u8]) {
     getrandom::fill(out).expect("the operating system gives random bytes");
 }
 
+/// Random bytes drawn ahead by one thread: an operation draws some ten times, and each time was a
+/// system call. Erased as they are given out, so none is given twice or found later.
+struct Drawn {
+    bytes: Zeroizing<[u8; DRAWN_BYTES]>,
+    used: usize,
+}
+
+const DRAWN_BYTES: usize = 1024;
+
+thread_local! {
+    static DRAWN: RefCell<Drawn> = RefCell::new(Drawn {
+        bytes: Zeroizing::new([0; DRAWN_BYTES]),
+        used: DRAWN_BYTES,
+    });
+}
+
+impl Drawn {
+    fn give(&mut self, out: &mut [u8]) {
+        if out.len() > DRAWN_BYTES {
+            return fill(out);
+        }
+        if out.len() > DRAWN_BYTES - self.used {
+            fill(&mut *self.bytes);
+            self.used = 0;
+        }
+        let next = self.bytes.iter_mut().skip(self.used);
+        for (given, drawn) in out.iter_mut().zip(next) {
+            *given = core::mem::take(drawn);
+        }
+        self.used += out.len();
+    }
+}
+
 impl Entropy for Software {
     fn fill(&self, out: &mut [u8]) {
-        fill(out);
+        DRAWN.with_borrow_mut(|drawn| drawn.give(out));
     }
 }
 
@@ -299,5 +333,30 @@ impl Platform for Software {
         file.sync_data().map_err(|_| PlatformFault::Io)?;
         slots.held = Some((new.clone(), sequence, slot));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DRAWN_BYTES, Drawn};
+    use std::collections::HashSet;
+    use zeroize::Zeroizing;
+
+    #[test]
+    fn what_is_drawn_ahead_is_given_once_and_erased() {
+        let mut drawn = Drawn {
+            bytes: Zeroizing::new([0; DRAWN_BYTES]),
+            used: DRAWN_BYTES,
+        };
+        let mut seen = HashSet::new();
+        for length in [16, 24, 32, 8].into_iter().cycle().take(400) {
+            let mut out = vec![0; length];
+            drawn.give(&mut out);
+            assert!(seen.insert(out), "the same bytes twice");
+            assert!(drawn.bytes[..drawn.used].iter().all(|byte| *byte == 0));
+        }
+        let mut long = vec![0; DRAWN_BYTES * 2];
+        drawn.give(&mut long);
+        assert!(long.chunks(64).all(|chunk| chunk.iter().any(|b| *b != 0)));
     }
 }
