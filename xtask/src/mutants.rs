@@ -116,7 +116,7 @@ fn judge(mutant: &Mutant, copy: &Path) -> Result<bool> {
 }
 
 fn test(copy: &Path, package: &str, binary: &str, more: &[&str]) -> Command {
-    let mut test = command("cargo test --quiet --locked --package");
+    let mut test = command("cargo test --quiet --locked --all-features --package");
     test.arg(package);
     match binary {
         "lib" => test.arg("--lib"),

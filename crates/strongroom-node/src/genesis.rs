@@ -1,8 +1,8 @@
 //! The genesis of a development fleet: one member, class `none` (DESIGN §9; the ceremony of real
 //! fleets comes with their platforms).
 //!
-//! Safe to stop anywhere and to start again: the HSM repeats its draft, and the genesis entry
-//! follows from the manifest alone.
+//! Safe to stop anywhere and to start again: the HSM repeats its draft; the manifest is put down
+//! before the HSM is bound to it; and the genesis entry follows from the manifest alone.
 
 use crate::Limits;
 use crate::engine::EngineError;
@@ -11,7 +11,7 @@ use crate::record::Recorder;
 use crate::store::{Store, StoreError};
 use std::path::Path;
 use strongroom_crypto::statement::{self, Label, SigningKey};
-use strongroom_wire::frame::{Drafted, FRAME_VERSION, Phase, Request, Response, Welcome};
+use strongroom_wire::frame::{Drafted, FRAME_VERSION, HsmError, Phase, Request, Response, Welcome};
 use strongroom_wire::manifest::{Bundle, FleetKey, Manifest, Member, Policy};
 use strongroom_wire::{Digest, KeyId, MemberId, PublicKey, Signature, encode};
 
@@ -53,33 +53,52 @@ pub async fn found(
     else {
         return Err(LinkError::Unexpected.into());
     };
-    if !matches!(welcome.phase, Phase::Blank | Phase::Drafted) {
-        return Err(EngineError::Taken {
-            hsm: hsm_dir.to_owned(),
-            store: store_dir.to_owned(),
-        });
-    }
-    let Response::Drafted(drafted) = link.call(&Request::Draft).await? else {
-        return Err(LinkError::Unexpected.into());
+    let taken = || EngineError::Taken {
+        hsm: hsm_dir.to_owned(),
+        store: store_dir.to_owned(),
     };
-    let manifest = genesis_manifest(&welcome, drafted, founders, policy)?;
-    let manifest = encode(&manifest);
-    let operator = Signature(statement::sign(
-        &founders.operator,
-        Label::Manifest,
-        &manifest,
-    ));
+    let bundle = match (store.founding()?, &welcome.phase) {
+        // Cut short before: the HSM may or may not have begun with this one.
+        (Some(bytes), _) => strongroom_wire::decode::<Bundle>(&bytes)
+            .map_err(|_| StoreError::Corrupt("the bundle of a founding"))?,
+        (None, Phase::Blank | Phase::Drafted) => {
+            let Response::Drafted(drafted) = link.call(&Request::Draft).await? else {
+                return Err(LinkError::Unexpected.into());
+            };
+            let bundle = signed(
+                genesis_manifest(&welcome, drafted, founders, policy)?,
+                founders,
+            );
+            store.begin_founding(&encode(&bundle))?;
+            bundle
+        }
+        (None, _) => return Err(taken()),
+    };
     let begin = Request::Genesis {
-        manifest: manifest.clone(),
+        manifest: bundle.manifest.clone(),
     };
-    let Response::Standing { header, state } = link.call(&begin).await? else {
-        return Err(LinkError::Unexpected.into());
+    let (header, state) = match link.call(&begin).await {
+        Ok(Response::Standing { header, state }) => (header, state),
+        Ok(_) => return Err(LinkError::Unexpected.into()),
+        // Another fleet's HSM, or one that went on without this store.
+        Err(LinkError::Hsm(HsmError::WrongPhase | HsmError::ManifestInvalid)) => {
+            return Err(taken());
+        }
+        Err(error) => return Err(error.into()),
     };
-    let bundle = Bundle { manifest, operator };
     store.found(&encode(&bundle), &header, &state)?;
     drop(link);
     let _ = child.kill().await;
     Ok(bundle)
+}
+
+fn signed(manifest: Manifest, founders: &Founders) -> Bundle {
+    let manifest = encode(&manifest);
+    let operator = statement::sign(&founders.operator, Label::Manifest, &manifest);
+    Bundle {
+        manifest,
+        operator: Signature(operator),
+    }
 }
 
 fn genesis_manifest(

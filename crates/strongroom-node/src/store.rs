@@ -86,6 +86,7 @@ const JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
 const STANDING: &[u8] = b"standing";
 const BUNDLE: &[u8] = b"bundle";
+const FOUNDING: &[u8] = b"founding";
 
 impl Store {
     /// Opens or makes the store.
@@ -148,6 +149,24 @@ impl Store {
             .map_err(|_| StoreError::Corrupt("the standing header"))
     }
 
+    /// The bundle of a founding that was begun, and may have been cut short.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn founding(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.meta.get(FOUNDING)?.map(|bytes| bytes.to_vec()))
+    }
+
+    /// Puts a new fleet's bundle down before the HSM is bound to it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn begin_founding(&self, bundle: &[u8]) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, FOUNDING, bundle);
+        Ok(batch.commit()?)
+    }
+
     /// Keeps a new fleet's bundle and genesis.
     ///
     /// # Errors
@@ -161,6 +180,7 @@ impl Store {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&self.meta, BUNDLE, bundle);
         batch.insert(&self.meta, STANDING, encode(&(header, state)));
+        batch.remove(&self.meta, FOUNDING);
         Ok(batch.commit()?)
     }
 
@@ -255,6 +275,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Behind`] if the tip is not among them; [`StoreError::Corrupt`].
     pub fn replay(&self, from: &EntryHeader, tip: &Tip) -> Result<Vec<Entry>, StoreError> {
+        // It drops what the database has applied; what stands in memory only would be lost with it.
+        assert!(
+            self.applied().entries.is_empty(),
+            "a log is replayed before anything is applied"
+        );
         let mut entries = Vec::new();
         let mut void = Vec::new();
         let mut newest = from.tip();
@@ -331,6 +356,14 @@ impl Store {
     /// [`StoreError`].
     pub fn disk_bytes(&self) -> Result<u64, StoreError> {
         Ok(self.database.disk_space()?)
+    }
+
+    /// Bytes of the journal on disk: bounded, however many records there are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn journal_bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.database.journal_disk_space()?)
     }
 }
 

@@ -434,7 +434,7 @@ impl core::fmt::Display for Refusal {
             Self::Superseded => "another attempt or device came after this one",
             Self::OpIdReused => "an operation id was used twice for different requests",
             Self::RetiredFleet => "this fleet is retired; update the app",
-            Self::Busy { .. } => "the vault is busy; nothing was spent, try again shortly",
+            Self::Busy { .. } => "the vault is busy; send the same again shortly",
             Self::WrongCode => "the code is wrong",
             Self::SlotOutOfRange => "there is no such slot",
             Self::NoSuchReset => "there is no reset to cancel",

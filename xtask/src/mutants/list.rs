@@ -16,7 +16,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "strongroom-vault/src/policy.rs",
         from: "        if retry {\n",
         to: "        if retry && false {\n",
-        caught_by: ("strongroom-sim", "review", "h1_a_lost_answer_to_a_guess"),
+        caught_by: ("strongroom-sim", "review", "h2_"),
     },
     Mutant {
         name: "the same attempt id may bring another KE1",
@@ -79,7 +79,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "strongroom-vault/src/policy.rs",
         from: "Some(reset) if reset.until <= moment.now => EventKind::ReplacedAfterReset,",
         to: "Some(_) => EventKind::ReplacedAfterReset,",
-        caught_by: ("strongroom-sim", "review", "p6_a_reset_is_slow"),
+        caught_by: ("strongroom-vault", "policy", "a_reset_waits"),
     },
     Mutant {
         name: "a recovery does not cancel a reset",
@@ -203,8 +203,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the token's header chooses the algorithm",
         file: "strongroom-vault/src/token.rs",
-        from: "let algorithm = match key.algorithm {",
-        to: "let algorithm = match self.algorithm {",
+        from: "if key.algorithm != self.algorithm {",
+        to: "if false && key.algorithm != self.algorithm {",
         caught_by: ("strongroom-vault", "token", ""),
     },
     Mutant {

@@ -94,6 +94,14 @@ fn hsm_command(place: &std::path::Path) -> Vec<String> {
     command
 }
 
+/// Who founds every fleet here.
+pub fn founders() -> Founders {
+    Founders {
+        admin: PublicKey(issuer::admin().public()),
+        operator: SigningKey::from_seed(&[2; 32]),
+    }
+}
+
 impl Server {
     /// A new fleet; not running yet.
     pub async fn found() -> Self {
@@ -106,10 +114,7 @@ impl Server {
             key: None,
             record: None,
         };
-        let founders = Founders {
-            admin: PublicKey(issuer::admin().public()),
-            operator: SigningKey::from_seed(&[2; 32]),
-        };
+        let founders = founders();
         let hsm = config.hsm_command().unwrap();
         let (store, dir) = (config.store_dir(), config.hsm_dir());
         let bundle = genesis::found(&store, &hsm, &dir, &founders, Policy::development());

@@ -1,10 +1,14 @@
 //! Settings that are wrong: each is refused before anything is served, in words that name it.
 
-use crate::common::Server;
+use crate::common::{Server, founders};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use strongroom_node::genesis;
+use strongroom_node::store::Store;
 use strongroom_node::{Config, Limits, Node, NodeError};
+use strongroom_wire::encode;
+use strongroom_wire::manifest::Policy;
 
 #[track_caller]
 fn refused(config: &Config, words: &[&str]) {
@@ -161,4 +165,28 @@ async fn limits_beyond_what_the_hsm_holds_are_refused() {
         .map(|_| ())
         .unwrap_err();
     assert!(error.to_string().contains("2048"), "{error}");
+}
+
+#[tokio::test]
+async fn a_founding_cut_short_after_the_hsm_began_goes_on_with_the_same_fleet() {
+    let server = Server::found().await;
+    let config = server.config.clone();
+    // The cut: the HSM has its fleet, the store has what was put down before, and no more.
+    let bundle = Store::open(&config.store_dir())
+        .unwrap()
+        .bundle()
+        .unwrap()
+        .unwrap();
+    let cut = config.data.join("cut");
+    let store = Store::open(&cut).unwrap();
+    store.begin_founding(&bundle).unwrap();
+    drop(store);
+    let hsm = config.hsm_command().unwrap();
+    let founders = founders();
+    let hsm_dir = config.hsm_dir();
+    let again = genesis::found(&cut, &hsm, &hsm_dir, &founders, Policy::development());
+    assert_eq!(encode(&again.await.unwrap()), bundle);
+    let store = Store::open(&cut).unwrap();
+    assert!(store.founding().unwrap().is_none());
+    assert_eq!(store.standing().unwrap().unwrap().0.index.0, 0);
 }

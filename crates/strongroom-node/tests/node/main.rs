@@ -17,6 +17,7 @@ mod openapi;
 mod rates;
 mod store;
 mod tls;
+mod torn;
 
 /// The node starts this program as its HSM (see `common::hsm_command`). Run as a test it only shows
 /// that the program it would be is there.

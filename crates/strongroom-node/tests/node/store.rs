@@ -52,7 +52,7 @@ fn genesis() -> EntryHeader {
 }
 
 /// A chain of that many entries after the genesis.
-fn chain(length: usize) -> (EntryHeader, Vec<Entry>) {
+pub fn chain(length: usize) -> (EntryHeader, Vec<Entry>) {
     let first = genesis();
     let mut entries: Vec<Entry> = Vec::new();
     for number in 0..length {
@@ -68,7 +68,7 @@ fn chain(length: usize) -> (EntryHeader, Vec<Entry>) {
     (first, entries)
 }
 
-fn founded(dir: &Path) -> Store {
+pub fn founded(dir: &Path) -> Store {
     let store = Store::open(dir).unwrap();
     let (header, state) = (genesis(), State::default());
     store.found(b"bundle", &header, &state).unwrap();
@@ -127,7 +127,12 @@ fn an_entry_appended_and_not_applied_is_replayed_and_an_applied_one_is_not() {
     let leaf = store.leaf(&entries[1].writes[0].key.0).unwrap();
     assert_eq!(leaf.unwrap(), b"leaf 1");
     let (standing, _) = store.standing().unwrap().unwrap();
-    assert!(store.replay(&standing, &tip).unwrap().is_empty());
+    assert_eq!(standing, entries[1].proposal.header);
+    // Again before it was durable: the log has it still.
+    drop(store);
+    let store = Store::open(place.path()).unwrap();
+    let (standing, _) = store.standing().unwrap().unwrap();
+    assert_eq!(store.replay(&standing, &tip).unwrap(), entries[1..]);
     // An HSM that is older than what was applied is not this store's.
     let old = store.replay(&standing, &first.tip()).unwrap_err();
     assert!(matches!(old, StoreError::Behind { .. }), "{old:?}");
