@@ -2,7 +2,8 @@
 //!
 //! A copy of the sources stands in `target/mutants`; in it one line of one file is changed, the
 //! tests are built (a mutant that does not compile shows nothing) and must then fail. The list is
-//! in [`list`]: the rules of DESIGN §4 to §8 and the attacks of the review that one member can show.
+//! in [`list`]: the rules of DESIGN §4 to §8 and the attacks of the review that one member can
+//! show.
 
 mod list;
 

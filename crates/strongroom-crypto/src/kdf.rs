@@ -102,7 +102,8 @@ impl FleetSecret {
         SealingKey::from_bytes(*self.child("ticket", &context))
     }
 
-    /// Hedges what is drawn for one operation (OPRF seeds, finish keys) against repeated randomness.
+    /// Hedges what is drawn for one operation (OPRF seeds, finish keys) against repeated
+    /// randomness.
     pub fn draw_key(&self, fleet: &[u8; 32], incarnation: u32) -> Zeroizing<[u8; 32]> {
         self.child("draw", &[fleet, &incarnation.to_be_bytes()])
     }

@@ -1,5 +1,5 @@
-//! X-Wing (draft-connolly-cfrg-xwing-kem) as the fleet opens it: with the key expanded once and kept,
-//! and the formally verified ML-KEM-768 of libcrux (decision 0013).
+//! X-Wing (draft-connolly-cfrg-xwing-kem) as the fleet opens it: with the key expanded once and
+//! kept, and the formally verified ML-KEM-768 of libcrux (decision 0013).
 //!
 //! [`Resident`] is a KEM for the `hpke` crate that is X-Wing to the byte: same id, same keys, same
 //! encapsulations, same secrets (`tests/published`). It decapsulates itself; everything else it has
@@ -114,8 +114,8 @@ impl Kem for Resident {
         (PrivateKey::expand(seed), public)
     }
 
-    /// `Decapsulate`: both secrets, combined by SHA3-256 with the X25519 halves of encapsulation and
-    /// key. X-Wing authenticates no sender.
+    /// `Decapsulate`: both secrets, combined by SHA3-256 with the X25519 halves of encapsulation
+    /// and key. X-Wing authenticates no sender.
     fn decap(
         sk: &PrivateKey,
         sender: Option<&PublicKey>,

@@ -102,69 +102,73 @@ fn own_access() -> landlock::BitFlags<AccessFs> {
         | AccessFs::Refer
 }
 
-/// The system calls that serving frames needs: the two files of the anchor and the blobs, the socket
-/// that is there already, memory, locks, clocks, randomness, and the end. No call makes a socket, a
-/// process, a thread or executable memory.
+/// Calls that any argument may go with.
+const ALLOWED: &[libc::c_long] = &[
+    // the socket
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_recvfrom,
+    libc::SYS_sendto,
+    // files
+    libc::SYS_openat,
+    libc::SYS_close,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_lseek,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_ftruncate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_unlinkat,
+    libc::SYS_fcntl,
+    // memory
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    // threads that are there already
+    libc::SYS_futex,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_rseq,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    // clocks and randomness
+    libc::SYS_clock_gettime,
+    libc::SYS_getrandom,
+    // the end
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// The same under their older names.
+#[cfg(target_arch = "x86_64")]
+const ALLOWED_OLD: &[libc::c_long] = &[
+    libc::SYS_open,
+    libc::SYS_stat,
+    libc::SYS_rename,
+    libc::SYS_unlink,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const ALLOWED_OLD: &[libc::c_long] = &[];
+
+/// The system calls that serving frames needs: the two files of the anchor and the blobs, the
+/// socket that is there already, memory, locks, clocks, randomness, and the end. No call makes a
+/// socket, a process, a thread or executable memory.
 fn needed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = [
-        // the socket
-        libc::SYS_read,
-        libc::SYS_write,
-        libc::SYS_writev,
-        libc::SYS_recvfrom,
-        libc::SYS_sendto,
-        // files
-        libc::SYS_openat,
-        libc::SYS_close,
-        libc::SYS_fstat,
-        libc::SYS_newfstatat,
-        libc::SYS_statx,
-        libc::SYS_lseek,
-        libc::SYS_pread64,
-        libc::SYS_pwrite64,
-        libc::SYS_ftruncate,
-        libc::SYS_fsync,
-        libc::SYS_fdatasync,
-        libc::SYS_renameat,
-        libc::SYS_renameat2,
-        libc::SYS_unlinkat,
-        libc::SYS_fcntl,
-        // memory
-        libc::SYS_brk,
-        libc::SYS_munmap,
-        libc::SYS_mremap,
-        libc::SYS_madvise,
-        // threads that are there already
-        libc::SYS_futex,
-        libc::SYS_sched_yield,
-        libc::SYS_sched_getaffinity,
-        libc::SYS_rseq,
-        libc::SYS_gettid,
-        libc::SYS_getpid,
-        libc::SYS_sigaltstack,
-        libc::SYS_rt_sigprocmask,
-        libc::SYS_rt_sigaction,
-        libc::SYS_rt_sigreturn,
-        libc::SYS_restart_syscall,
-        // clocks and randomness
-        libc::SYS_clock_gettime,
-        libc::SYS_getrandom,
-        // the end
-        libc::SYS_exit,
-        libc::SYS_exit_group,
-    ]
-    .into_iter()
-    .map(|call| (call, Vec::new()))
-    .collect();
-    #[cfg(target_arch = "x86_64")]
-    for call in [
-        libc::SYS_open,
-        libc::SYS_stat,
-        libc::SYS_rename,
-        libc::SYS_unlink,
-    ] {
-        rules.insert(call, Vec::new());
-    }
+    let allowed = ALLOWED.iter().chain(ALLOWED_OLD);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        allowed.map(|call| (*call, Vec::new())).collect();
     let failed = |e| format!("seccomp: {e}");
     // Memory, but none that can be executed.
     let execute = SeccompCmpOp::MaskedEq(libc::PROT_EXEC.cast_unsigned().into());

@@ -5,13 +5,13 @@
 //! ```
 //!
 //! Whoever holds the reader reads one frame and, if it is for the state machine, draws a number;
-//! state requests are then answered in the order of their numbers, one at a time. So what came first
-//! is decided first, no queue stands between reading and working, and a host that sends faster than
-//! it is served is not read.
+//! state requests are then answered in the order of their numbers, one at a time. So what came
+//! first is decided first, no queue stands between reading and working, and a host that sends
+//! faster than it is served is not read.
 //!
 //! A malformed message inside a whole frame is answered by name; a broken frame ends the process,
-//! since nothing after it can be trusted to begin where it says. A panic anywhere stops the process:
-//! half a step is worse than none.
+//! since nothing after it can be trusted to begin where it says. A panic anywhere stops the
+//! process: half a step is worse than none.
 
 use std::io::{BufReader, ErrorKind, Read as _, Write as _};
 use std::os::fd::AsFd as _;

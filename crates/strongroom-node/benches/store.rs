@@ -1,5 +1,5 @@
-//! What the store takes on disk and in time for each record: log, leaves, trie pages, journal. At 200
-//! thousand records; at 2 million with `--big`.
+//! What the store takes on disk and in time for each record: log, leaves, trie pages, journal.
+//! At 200 thousand records; at 2 million with `--big`.
 //!
 //! Entries are as the HSM makes them in size and shape, with random keys and incompressible leaves
 //! (sealed bytes are). The journal is bounded for the whole store, so it is told apart.

@@ -115,9 +115,9 @@ impl Notary {
         self.anchor_writes
     }
 
-    /// The greatest time that this notary would seal now (DESIGN §6, clock; decision 0010): not ahead
-    /// of its own clock, nor of the first time it sealed by more than its own timer says. Time may
-    /// always stand still, so a clock set back stops time, not the vault.
+    /// The greatest time that this notary would seal now (DESIGN §6, clock; decision 0010): not
+    /// ahead of its own clock, nor of the first time it sealed by more than its own timer says.
+    /// Time may always stand still, so a clock set back stops time, not the vault.
     pub fn time_bound(&self, platform: &impl Platform, skew_ms: u64) -> UnixMs {
         let by_clock = platform.wall_clock().plus(skew_ms);
         let by_timer = self.paced.map_or(by_clock, |(time, timer)| {
@@ -176,8 +176,9 @@ impl Notary {
     /// Checks a quorum's promises to this member; gives the tip to build on.
     ///
     /// # Errors
-    /// [`HsmError::PromisesInvalid`]; [`HsmError::EpochStale`] unless this process promised the epoch
-    /// to itself, and none later; [`HsmError::Gap`] if another member's tip is newer: it must come here first.
+    /// [`HsmError::PromisesInvalid`]; [`HsmError::EpochStale`] unless this process promised the
+    /// epoch to itself, and none later; [`HsmError::Gap`] if another member's tip is newer: it must
+    /// come here first.
     pub fn lead(
         &self,
         manifest: &Manifest,

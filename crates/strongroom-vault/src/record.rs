@@ -59,8 +59,8 @@ pub struct Lineage {
     /// so that none makes another's retry fail.
     #[n(5)]
     pub changed: Option<LastOp>,
-    /// Greatest op id ever accepted of a `Delete`, `Reset` or `CancelReset`. A finish needs none: it
-    /// is bound to its ticket, and a ticket to the state that it saw.
+    /// Greatest op id ever accepted of a `Delete`, `Reset` or `CancelReset`. A finish needs none:
+    /// it is bound to its ticket, and a ticket to the state that it saw.
     #[n(6)]
     pub greatest_op: Option<OpId>,
 }

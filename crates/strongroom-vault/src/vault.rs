@@ -1,8 +1,9 @@
 //! The vault: one member's state machine, behind one function (DESIGN §3, the seam).
 //!
 //! Life: blank → drafted (keys, no fleet) → waiting (a member that needs its tip's header) →
-//! standing; halted, once the anchor could not be moved. Standing, it promises, leads, proposes, notarises and releases; what depends on new
-//! state leaves only with a quorum's certificate for the entry that holds it.
+//! standing; halted, once the anchor could not be moved. Standing, it promises, leads, proposes,
+//! notarises and releases; what depends on new state leaves only with a quorum's certificate for
+//! the entry that holds it.
 //!
 //! The host may send any request at any time; each is answered or refused by name, and a refused
 //! one changes nothing.

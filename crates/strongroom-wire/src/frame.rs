@@ -194,8 +194,8 @@ pub enum Response {
         /// Whose leaf to bring.
         #[n(1)]
         record: RecordId,
-        /// Whose leaf to bring, and whose key the batch's proof must cover; none for the finish of a
-        /// recovery. A finish may be proposed without `Evaluate`: it needs no leaf before that.
+        /// Whose leaf to bring, and whose key the batch's proof must cover; none for the finish of
+        /// a recovery. A finish may be proposed without `Evaluate`: it needs no leaf before that.
         #[n(2)]
         tenant: Option<TenantKey>,
     },

@@ -73,8 +73,8 @@ impl Recovery {
 
     /// Begins with a code as typed; blind, nonce and ephemeral key come from `seed`. The same code,
     /// attempt and seed are the same guess (the same KE1). Whoever knows the seed can tell from
-    /// KE1, or from whether the fleet takes it for the same guess, if a code is the one: it stays in
-    /// memory (docs/protocol.md §13).
+    /// KE1, or from whether the fleet takes it for the same guess, if a code is the one: it stays
+    /// in memory (docs/protocol.md §13).
     ///
     /// # Errors
     /// [`SessionError::Unexpected`], never in practice.

@@ -6,9 +6,10 @@
 //!
 //! Why not on the device, where an app that is killed would find it again: whatever makes the same
 //! KE1 from the same code tells the code. With the blind it does so offline; with a salt it does so
-//! at the fleet, which answers the pending KE1 again and another one with `StaleAttempt`, and spends
-//! nothing on either. A thief with a lost phone *and* the account would have an oracle for the code
-//! typed last (decision 0014). So a killed app pays a guess, which the right finish gives back.
+//! at the fleet, which answers the pending KE1 again and another one with `StaleAttempt`, and
+//! spends nothing on either. A thief with a lost phone *and* the account would have an oracle for
+//! the code typed last (decision 0014). So a killed app pays a guess, which the right finish gives
+//! back.
 
 use super::pending::Pending;
 use super::{BackupKeys, Error, Vault, leaves_open, now, unexpected};

@@ -1,5 +1,5 @@
-//! Power cuts: the journal may end anywhere in what was being written, and must never end before what
-//! was acknowledged. The store then stands at one entry with all of its parts.
+//! Power cuts: the journal may end anywhere in what was being written, and must never end before
+//! what was acknowledged. The store then stands at one entry with all of its parts.
 
 use super::store::{chain, founded};
 use std::path::{Path, PathBuf};

@@ -191,8 +191,8 @@ sample_enums! {
     }
     HsmError {
         AnchorFailed, AnchorMismatch, BatchTooLarge, Busy, CertificateInvalid, EnvelopeUnopened,
-        EpochStale, EpochTooFar, Fault, FrameMalformed, FrameTooLong, EntryForged, Gap, HandleUnknown,
-        LeafForged, ManifestInvalid, NotLeading, NotOnChain, ProofInvalid, PromisesInvalid, Stale,
-        TooEarly, WrongPhase, WrongVersion,
+        EpochStale, EpochTooFar, Fault, FrameMalformed, FrameTooLong, EntryForged, Gap,
+        HandleUnknown, LeafForged, ManifestInvalid, NotLeading, NotOnChain, ProofInvalid,
+        PromisesInvalid, Stale, TooEarly, WrongPhase, WrongVersion,
     }
 }
