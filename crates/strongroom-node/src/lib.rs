@@ -105,9 +105,7 @@ pub enum NodeError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// There is no fleet in the store.
-    #[error(
-        "this node has no fleet yet: begin one with `strongroom dev` or `strongroom fleet init`"
-    )]
+    #[error("this node has no fleet yet: begin one with `strongroom dev`")]
     NoFleet,
     /// Serving failed.
     #[error("serving failed: {0}")]

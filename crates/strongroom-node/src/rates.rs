@@ -3,7 +3,7 @@
 //! Fails closed: a rate of zero lets nothing through, and an account that there is no room to
 //! remember is refused until there is. What an attacker controls: account names and the order of
 //! requests, within what the tenant signs. A full table shuts out new accounts of *that* tenant
-//! for at most [`WINDOW`]; accounts that are in it go on, and no other tenant notices.
+//! for at most a minute; accounts that are in it go on, and no other tenant notices.
 
 use governor::clock::{Clock as _, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
