@@ -115,7 +115,8 @@ impl<'a> Device<'a> {
         self.journal.put(&self.name("code"), sealed)
     }
 
-    /// Removes keys and code of this slot. What is not answered yet stays until it is.
+    /// Removes keys and code of this slot. What is not answered yet stays until it is, with the
+    /// keys it is about: call [`crate::Vault::finish_pending`] before.
     ///
     /// # Errors
     /// The journal's.

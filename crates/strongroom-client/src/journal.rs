@@ -150,7 +150,8 @@ impl Journal for FileJournal {
     fn remove(&self, name: &str) -> std::io::Result<()> {
         match std::fs::remove_file(self.0.join(name)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
+            // A key that was forgotten must not come back after a power cut.
+            removed => removed.and_then(|()| std::fs::File::open(&self.0)?.sync_all()),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The SDK: register, recover and manage a backup key in a Strongroom fleet (DESIGN §12).
 //!
 //! [`session`] is the protocol without IO; [`Vault`] drives it over HTTPS. Every answer is checked
-//! against the fleet that [`Roots`] pin. Whatever must survive a crash (a guess, an unfinished
-//! registration, a finish or a change not yet answered) is in the [`journal`] before it is sent.
+//! against the fleet that [`Roots`] pin. Whatever must survive a crash (an unfinished registration,
+//! a finish or a change not yet answered) is in the [`journal`] before it is sent.
 //!
 //! Trusted: this code, on its user's device. The server is not.
 //!

@@ -55,8 +55,11 @@ fn lock_memory() {
     // Under a low limit locked growth would fail allocations; then what is there now is locked.
     let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     let wide = exempt || maximum.is_none_or(|bytes| bytes >= LOCKED_BYTES);
-    let locked = (wide && mlockall(all).is_ok()) || mlockall(MlockAllFlags::CURRENT).is_ok();
-    if !(wide && locked) {
+    let locked = wide && mlockall(all).is_ok();
+    if !locked {
+        let _ = mlockall(MlockAllFlags::CURRENT);
+    }
+    if !locked {
         eprintln!(
             "strongroom-hsm: warning: memory is not locked in full (RLIMIT_MEMLOCK is below \
              {LOCKED_BYTES}); swap may hold keys"
@@ -64,8 +67,8 @@ fn lock_memory() {
     }
 }
 
-/// Address space that all threads and their heaps take.
-const LOCKED_BYTES: u64 = 1 << 30;
+/// Address space that 256 threads take at most: a heap of 128 MiB while it is aligned, and a stack.
+const LOCKED_BYTES: u64 = 256 * (130 << 20);
 
 fn restrict_files(dir: &Path) -> Result<(), String> {
     let abi = ABI::V5;
@@ -125,7 +128,6 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_unlinkat,
-    libc::SYS_fcntl,
     // memory
     libc::SYS_brk,
     libc::SYS_munmap,
@@ -174,6 +176,15 @@ fn needed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
     let execute = SeccompCmpOp::MaskedEq(libc::PROT_EXEC.cast_unsigned().into());
     let not_executable =
         SeccompCondition::new(2, SeccompCmpArgLen::Dword, execute, 0).map_err(failed)?;
+    // Of a descriptor its flags, and a copy; not its signals.
+    let mut descriptors = Vec::new();
+    for command in [libc::F_GETFD, libc::F_DUPFD_CLOEXEC] {
+        let command = u64::from(command.cast_unsigned());
+        let only = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command)
+            .map_err(failed)?;
+        descriptors.push(SeccompRule::new(vec![only]).map_err(failed)?);
+    }
+    rules.insert(libc::SYS_fcntl, descriptors);
     // A signal to this very process: how an assertion ends it.
     let own = u64::from(std::process::id());
     let to_self =

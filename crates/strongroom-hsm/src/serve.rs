@@ -227,7 +227,9 @@ impl<P: Platform> Shared<P> {
 
     fn decide(&self, vault: &mut Vault<P>, request: Request) -> Response {
         let response = vault.handle(self, request);
-        if matches!(response, Response::Standing { .. }) {
+        // A halted member prepares nothing either.
+        let halted = matches!(response, Response::Error(HsmError::AnchorFailed));
+        if halted || matches!(response, Response::Standing { .. }) {
             let mut preparer = self
                 .preparer
                 .write()

@@ -124,12 +124,26 @@ impl EngineError {
     fn passes(&self, held: bool) -> bool {
         match self {
             Self::Link(_) | Self::RootMismatch | Self::Start(..) => true,
-            Self::Store(StoreError::Engine(_)) => true,
+            // A full disk is got over. After any other failure the pages that a sync did not write
+            // may look written to whoever reads them again: nothing may be built on them.
+            Self::Store(StoreError::Engine(error)) => is_full(error),
             Self::Store(StoreError::InUse(_) | StoreError::Open(..)) => held,
             Self::Store(StoreError::Corrupt(_) | StoreError::Behind { .. }) => false,
             Self::PageCorrupt | Self::NotMember { .. } | Self::Taken { .. } => false,
             Self::Stopping => false,
         }
+    }
+}
+
+fn is_full(error: &fjall::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let full = |error: &std::io::Error| matches!(error.kind(), StorageFull | QuotaExceeded);
+    match error {
+        fjall::Error::Io(error) => full(error),
+        fjall::Error::Storage(fjall::LsmError::Io(error)) => full(error),
+        // A write failed before, which named its fault then.
+        fjall::Error::Poisoned => true,
+        _ => false,
     }
 }
 

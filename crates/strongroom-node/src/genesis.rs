@@ -58,10 +58,13 @@ pub async fn found(
         store: store_dir.to_owned(),
     };
     let bundle = match (store.founding()?, &welcome.phase) {
-        // Cut short before: the HSM may or may not have begun with this one.
-        (Some(bytes), _) => strongroom_wire::decode::<Bundle>(&bytes)
-            .map_err(|_| StoreError::Corrupt("the bundle of a founding"))?,
-        (None, Phase::Blank | Phase::Drafted) => {
+        // Cut short before: the HSM may or may not have begun with this one. One that knows nothing
+        // has not.
+        (Some(bytes), Phase::Drafted | Phase::Waiting { .. } | Phase::Standing { .. }) => {
+            strongroom_wire::decode::<Bundle>(&bytes)
+                .map_err(|_| StoreError::Corrupt("the bundle of a founding"))?
+        }
+        (_, Phase::Blank) | (None, Phase::Drafted) => {
             let Response::Drafted(drafted) = link.call(&Request::Draft).await? else {
                 return Err(LinkError::Unexpected.into());
             };

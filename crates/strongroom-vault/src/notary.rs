@@ -116,13 +116,15 @@ impl Notary {
     }
 
     /// The greatest time that this notary would seal now (DESIGN §6, clock; decision 0010): not
-    /// ahead of its own clock, nor of the first time it sealed by more than its own timer says.
-    /// Time may always stand still, so a clock set back stops time, not the vault.
+    /// ahead of its own clock, nor of the first time it sealed by more than twice what its own
+    /// timer says. Time may always stand still, so a clock set back stops time, not the vault.
     pub fn time_bound(&self, platform: &impl Platform, skew_ms: u64) -> UnixMs {
         let by_clock = platform.wall_clock().plus(skew_ms);
         let by_timer = self.paced.map_or(by_clock, |(time, timer)| {
+            // Twice its pace, so that time that stood still with a paused machine is caught up
+            // with.
             let elapsed = platform.monotonic_ms().saturating_sub(timer);
-            time.plus(elapsed).plus(CLOCK_SKEW_MS)
+            time.plus(elapsed.saturating_mul(2)).plus(CLOCK_SKEW_MS)
         });
         by_clock.min(by_timer).max(self.tip_time)
     }

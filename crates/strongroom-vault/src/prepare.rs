@@ -151,6 +151,8 @@ pub struct Preparer<P> {
     pub(crate) keys: Arc<Keys>,
     /// Index of the newest entry that this member knows certified, for tickets.
     pub(crate) tip: AtomicU64,
+    /// Its time, ms.
+    pub(crate) tip_time: AtomicU64,
 }
 
 impl<P: Platform> Preparer<P> {
@@ -447,7 +449,9 @@ impl<P: Platform> Preparer<P> {
         request: &RegisterStart,
         seen: Option<&Record>,
     ) -> AnswerBytes {
-        let now = self.platform.wall_clock();
+        // No entry is made for it, so its time is this machine's, and never before the fleet's.
+        let sealed = UnixMs(self.tip_time.load(Ordering::Relaxed));
+        let now = self.platform.wall_clock().max(sealed);
         let lifetime = self.keys.manifest.policy.token_ms_max;
         let in_time = prepared.opened.token.check_times(now, lifetime).is_ok();
         let answer = if !prepared.authorized || !in_time {

@@ -147,10 +147,30 @@ impl<'a, P: Platform> Batch<'a, P> {
     }
 
     fn one(&mut self, prepared: &Prepared) -> Result<Outcome, LeftOutReason> {
+        self.check_seen(prepared)?;
         let record = self.current(prepared)?;
         match &prepared.asked {
             Asked::Finish(finish) => self.finish(prepared.record, record, finish),
             Asked::Start(start) => self.start(prepared.record, record, start),
+        }
+    }
+
+    /// A guess is decided only where `Evaluate` saw the proved leaf. Otherwise whether it is left
+    /// out (its KE2 was not computed) or answered (it is refused) would tell the host what the
+    /// record says to it, for nothing and as often as it likes.
+    fn check_seen(&self, prepared: &Prepared) -> Result<(), LeftOutReason> {
+        let Asked::Start(start) = &prepared.asked else {
+            return Ok(());
+        };
+        let guesses = matches!(start.opened.request, Start::Recover(_));
+        if !guesses || self.touched.contains_key(&prepared.record) {
+            return Ok(());
+        }
+        let seen = prepared.leaf.as_ref().map(|(digest, _)| *digest);
+        if self.proved(&prepared.record.0)? == seen {
+            Ok(())
+        } else {
+            Err(LeftOutReason::LeafMissing)
         }
     }
 

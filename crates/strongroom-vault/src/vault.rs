@@ -284,6 +284,7 @@ impl<P: Platform> Vault<P> {
             platform: self.platform.clone(),
             keys: Arc::new(keys),
             tip: AtomicU64::new(header.index.0),
+            tip_time: AtomicU64::new(header.time.0),
         };
         let answer = Response::Standing {
             header: header.clone(),
@@ -488,6 +489,9 @@ impl<P: Platform> Standing<P> {
         self.preparer
             .tip
             .store(self.base.index.0, Ordering::Relaxed);
+        self.preparer
+            .tip_time
+            .store(self.base.time.0, Ordering::Relaxed);
         Ok(answers)
     }
 

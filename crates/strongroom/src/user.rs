@@ -136,6 +136,17 @@ pub(crate) async fn recover(
     let vault = profile.open_vault(output).await?;
     let vault = vault.with_code_kept(options.keep.keep_code);
     let recovered = vault.recover(&code, slot).await?;
+    let not_kept = recovered.not_kept.as_ref().map(|error| {
+        format!(
+            "the code is right and no guess is lost, but this device could not keep the key \
+             ({error}): make room and recover again"
+        )
+    });
+    match (not_kept, options.print) {
+        (None, _) => {}
+        (Some(words), Some(_)) => eprintln!("strongroom: warning: {words}"),
+        (Some(words), None) => return Err(Failure::new(Kind::Fault, words)),
+    }
     if let Some(print) = options.print {
         return print_secret(print, &recovered.keys);
     }

@@ -202,6 +202,16 @@ impl<S: TokenSource> Vault<S> {
         }
     }
 
+    /// Sends the finish of a recovery that the device could not keep: it restores the guesses, and
+    /// the keys are the caller's.
+    pub(super) async fn finish_unkept(&self, pending: &Pending) -> Result<Receipt, Error> {
+        let outgoing = session::seal_finish(&self.fleet, &pending.grant, &pending.finish)?;
+        match self.send(&outgoing, None).await? {
+            Answer::Receipt(receipt) => Ok(receipt),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Sends what an earlier call could not: a finish without an answer restores no guesses. Every
     /// call begins with it; call it when the app starts, too. What it found is in
     /// [`Self::take_settled`].

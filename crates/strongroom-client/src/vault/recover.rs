@@ -11,7 +11,7 @@
 //! the code typed last (decision 0014). So a killed app pays a guess, which the right finish gives
 //! back.
 
-use super::pending::Pending;
+use super::pending::{Pending, Place};
 use super::{BackupKeys, Error, Vault, leaves_open, now, unexpected};
 use crate::Os;
 use crate::session::{self, Recovery, SessionError};
@@ -35,6 +35,9 @@ pub struct Recovered {
     pub receipt: Option<Receipt>,
     /// Totals before this recovery.
     pub totals: Totals,
+    /// Why this device could not keep the keys (its storage is full, say): they are here and
+    /// nowhere else. The guesses are restored all the same.
+    pub not_kept: Option<Error>,
 }
 
 /// A guess that was not answered yet.
@@ -84,24 +87,37 @@ impl<S: TokenSource> Vault<S> {
             grant: opened.grant,
             finish: opened.finish,
         };
-        // Until keys and finish are down the guess counts as unanswered: a device whose storage is
-        // full must not pay with another guess each time the right code is typed.
-        let place = self.put_pending(&pending, slot)?;
-        self.forget_guess(slot, &guess);
-        let device = self.device(slot);
-        device.put_remembered(&pending.remembered)?;
-        device.keep(&pending.keys)?;
-        // The secret is here: nothing that becomes of the finish takes it away again.
-        let receipt = self.finish(&pending, &place).await.ok();
+        // The secret is here: nothing that becomes of device or finish takes it away again. A
+        // device whose storage is full sends the finish too, else each right code would cost a
+        // guess.
+        let (receipt, not_kept) = match self.put_recovered(&pending, slot) {
+            Ok(place) => (self.finish(&pending, &place).await.ok(), None),
+            Err(error) => (self.finish_unkept(&pending).await.ok(), Some(error)),
+        };
+        if not_kept.is_none() || receipt.is_some() {
+            self.forget_guess(slot, &guess);
+        }
         // Last, for it takes half a second: a cut here loses the rehearsal and nothing else. So
         // does a full device, which then says that it does not know the code.
         let keys = pending.keys;
-        let _ = device.remember(&keys, code, self.keeping());
+        if not_kept.is_none() {
+            let _ = self.device(slot).remember(&keys, code, self.keeping());
+        }
         Ok(Recovered {
             keys,
             receipt,
             totals: started.totals,
+            not_kept,
         })
+    }
+
+    /// Keys and finish onto the device, before the finish is sent.
+    fn put_recovered(&self, pending: &Pending, slot: Slot) -> Result<Place, Error> {
+        let place = self.put_pending(pending, slot)?;
+        let device = self.device(slot);
+        device.put_remembered(&pending.remembered)?;
+        device.keep(&pending.keys)?;
+        Ok(place)
     }
 
     /// Sends a guess until it is answered.

