@@ -2,12 +2,12 @@
 //!
 //! | part | what it is, and who may lie there |
 //! | --- | --- |
-//! | [`platform`] | the machine; its operator rolls back, repeats, sets clocks, lets it fail |
-//! | [`host`] | keeps what a host keeps; lies at any one step that a test likes |
-//! | [`phone`] | a user's device, or a thief's with another's token or ticket |
-//! | [`glass`] | opens every seal, for checkers only |
-//! | [`checkers`] | the promises, asserted over what left the vault and what it committed |
-//! | [`world`] | all of it put together |
+//! | `platform` | the machine; its operator rolls back, repeats, sets clocks, lets it fail |
+//! | `host` | keeps what a host keeps; lies at any one step that a test likes |
+//! | `phone` | a user's device, or a thief's with another's token or ticket |
+//! | `glass` | opens every seal, for checkers only |
+//! | `checkers` | the promises, asserted over what left the vault and what it committed |
+//! | `world` | all of it put together |
 //!
 //! Everything is repeatable from a seed. One member for now: a [`host::Host`] is one member's
 //! host, and a world of several is several of them with a link between.
