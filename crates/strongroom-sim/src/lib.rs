@@ -9,7 +9,7 @@
 //! | `checkers` | the promises, asserted over what left the vault and what it committed |
 //! | `world` | all of it put together |
 //!
-//! Everything is repeatable from a seed. One member for now: a [`host::Host`] is one member's
+//! Everything is repeatable from a seed. One member for now: a `host::Host` is one member's
 //! host, and a world of several is several of them with a link between.
 //!
 //! Trusted for nothing; it ships in no program.
