@@ -114,7 +114,7 @@ pub enum Error {
         kept: u64,
     },
     /// The restored tree cannot be written.
-    #[error("writing {path}: {source}; nothing was restored")]
+    #[error("writing {path}: {source}; what stood there before is as it was")]
     Write {
         /// What was written.
         path: PathBuf,

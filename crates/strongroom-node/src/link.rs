@@ -133,6 +133,8 @@ pub fn start(
         .arg(dir)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
+        // A signal from the terminal is for the node; the HSM ends when its socket does.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
     let link = Link::over(UnixStream::from_std(ours)?, silence, recorder);

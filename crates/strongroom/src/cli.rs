@@ -31,6 +31,7 @@ Exit codes:
   7  the backup is damaged, or not for this key
   8  this device has no profile or no key yet
   9  guessing erased a key of this account: register with another code, and say that it is one
+  10 the backup stands, but without what could not be read
 
 Start with `strongroom demo`, or leave a vault running with `strongroom dev`.";
 
@@ -108,7 +109,7 @@ pub(crate) enum Waits {
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Slot {
     /// Which of the account's records (0 to 3)
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=3))]
     pub(crate) slot: u8,
 }
 

@@ -31,13 +31,14 @@ struct Story {
 impl Story {
     fn chapter(&self, title: &str) {
         if !self.output.json {
-            println!("\n{title}");
+            crate::output::print(&format!("\n{title}"));
         }
     }
 
     fn done(&self, since: Instant, words: &str) {
         if !self.output.json {
-            println!("  ✓ {words}  ({:.2} s)", since.elapsed().as_secs_f64());
+            let seconds = since.elapsed().as_secs_f64();
+            crate::output::print(&format!("  ✓ {words}  ({seconds:.2} s)"));
         }
     }
 }
@@ -127,7 +128,7 @@ async fn back_up(
     if let Some(gap) = done.contents.gaps.first() {
         story
             .output
-            .note(&format!("  not exact: {} ({:?})", gap.path, gap.reason));
+            .note(&format!("  {}: {}", gap.path.escape_debug(), gap.reason));
     }
     let (files, bytes) = (done.contents.files, done.contents.bytes);
     let stored = done.snapshot.stored_bytes;

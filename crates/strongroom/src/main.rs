@@ -57,9 +57,20 @@ async fn run(cli: &Cli, output: Output) -> Result<(), Failure> {
         Command::Snapshots(store) => snapshots::list(store, output).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();
-            clap_complete::generate(*shell, &mut command, "strongroom", &mut std::io::stdout());
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut command, "strongroom", &mut text);
+            print_page(&text);
             Ok(())
         }
-        Command::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
+        Command::Man => {
+            let mut text = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut text)?;
+            print_page(&text);
+            Ok(())
+        }
     }
+}
+
+fn print_page(text: &[u8]) {
+    output::print(String::from_utf8_lossy(text).trim_end());
 }

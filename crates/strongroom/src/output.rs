@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     Damaged,
     NotSetUp,
     CodeMayBeKnown,
+    Incomplete,
 }
 
 impl Kind {
@@ -36,6 +37,7 @@ impl Kind {
             Self::Damaged => 7,
             Self::NotSetUp => 8,
             Self::CodeMayBeKnown => 9,
+            Self::Incomplete => 10,
         }
     }
 
@@ -50,6 +52,7 @@ impl Kind {
             Self::Damaged => "damaged",
             Self::NotSetUp => "not-set-up",
             Self::CodeMayBeKnown => "code-may-be-known",
+            Self::Incomplete => "incomplete",
         }
     }
 }
@@ -69,6 +72,12 @@ impl Failure {
             message: message.into(),
             details: Value::Null,
         }
+    }
+
+    /// Says more.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -104,7 +113,13 @@ impl From<std::io::Error> for Failure {
 impl From<CodeError> for Failure {
     fn from(error: CodeError) -> Self {
         let hint = "Nothing was sent. (A password of your own needs --password.)";
-        Self::new(Kind::WrongCode, format!("{error} {hint}"))
+        let error = error.to_string();
+        let stop = if error.ends_with(['.', '?', '!']) {
+            ""
+        } else {
+            "."
+        };
+        Self::new(Kind::WrongCode, format!("{error}{stop} {hint}"))
     }
 }
 
@@ -202,6 +217,19 @@ pub(crate) fn span(seconds: u64) -> String {
     }
 }
 
+/// Prints a line. A reader that went away wants no more; a full disk is told, with its exit code.
+pub(crate) fn print(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let printed = writeln!(out, "{line}").and_then(|()| out.flush());
+    match printed {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("strongroom: standard output: {error}");
+            std::process::exit(i32::from(Kind::Fault.exit_code()));
+        }
+        _ => {}
+    }
+}
+
 /// Where answers go.
 #[derive(Clone, Copy)]
 pub(crate) struct Output {
@@ -211,18 +239,31 @@ pub(crate) struct Output {
 impl Output {
     /// The one answer of a command.
     pub(crate) fn answer<T: Serialize>(self, value: &T, words: impl FnOnce() -> String) {
-        if self.json {
-            println!("{}", json!(value));
+        let words = if self.json {
+            json!(value).to_string()
         } else {
-            println!("{}", words());
-        }
+            words()
+        };
+        print(&words);
     }
 
     /// What must be read before the answer comes, even if it never comes.
-    pub(crate) fn ahead<T: Serialize>(self, value: &T, words: impl FnOnce() -> String) {
-        self.answer(value, words);
-        // A closed pipe shows at the answer.
-        let _ = std::io::stdout().flush();
+    ///
+    /// # Errors
+    /// Those of standard output: nobody read it, so nothing may be done that counts on it.
+    pub(crate) fn ahead<T: Serialize>(
+        self,
+        value: &T,
+        words: impl FnOnce() -> String,
+    ) -> std::io::Result<()> {
+        let words = if self.json {
+            json!(value).to_string()
+        } else {
+            words()
+        };
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{words}")?;
+        out.flush()
     }
 
     /// What became of an earlier command that had no answer.

@@ -87,11 +87,14 @@ pub(crate) fn typed(secret: &Secret, accept: bool, output: Output) -> Result<Cod
         Parsed::Corrected(code, positions) => {
             let places: Vec<String> = positions.iter().map(ToString::to_string).collect();
             let places = places.join(" and ");
-            output.note(&format!("A typing error was corrected (letter {places})."));
+            let plural = if positions.len() > 1 { "s" } else { "" };
+            output.note(&format!("Corrected: letter{plural} {places}."));
             code
         }
         Parsed::Suggestion(code, positions) => {
-            if !accept {
+            if accept {
+                output.note("Three letters seem wrong; the nearest code was taken.");
+            } else {
                 confirm_suggestion(&code, &positions)?;
             }
             code

@@ -74,7 +74,8 @@ pub(crate) fn identity(keys: &BackupKeys) -> Identity {
 
 fn gaps(contents: &Contents, output: Output) {
     for gap in &contents.gaps {
-        output.note(&format!("not exact: {} ({:?})", gap.path, gap.reason));
+        // Names may hold anything, a terminal's commands too.
+        output.note(&format!("{}: {}", gap.path.escape_debug(), gap.reason));
     }
 }
 
@@ -99,7 +100,15 @@ pub(crate) async fn backup(
             done.snapshot.stored_bytes
         )
     });
-    Ok(())
+    let unread =
+        |gap: &&strongroom_backup::Gap| gap.reason == strongroom_backup::Reason::Unreadable;
+    match done.contents.gaps.iter().filter(unread).count() {
+        0 => Ok(()),
+        count => Err(Failure::new(
+            Kind::Incomplete,
+            format!("the backup stands, but without {count} entries that could not be read"),
+        )),
+    }
 }
 
 /// `restore`.

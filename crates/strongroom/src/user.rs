@@ -66,7 +66,7 @@ pub(crate) async fn store(
         .with_ksf(ksf(options.stretching))
         .with_code_kept(options.keep.keep_code);
     if let Some(code) = &shown {
-        show(code, output);
+        show(code, output)?;
     }
     let mut new = NewCode::new(&code);
     if shown.is_some() || options.different_code {
@@ -80,6 +80,11 @@ pub(crate) async fn store(
                 return Err(known.into());
             }
             put(&vault, new.confirmed_different(), slot, keys, same_key).await?
+        }
+        // The fleet said no, or was not asked: the code that was shown is nobody's.
+        Err(error @ (Error::Refused(_) | Error::CodeInUse)) if shown.is_some() => {
+            let worthless = "; the code shown above does not count";
+            return Err(Failure::from(error).and(worthless));
         }
         other => other?,
     };
@@ -98,14 +103,14 @@ pub(crate) async fn store(
 }
 
 /// Shows a drawn code before it is sent: once sent, it may count although no answer comes.
-fn show(code: &str, output: Output) {
+fn show(code: &str, output: Output) -> std::io::Result<()> {
     output.ahead(&json!({ "code": code, "receipt": null }), || {
         format!(
             "Your recovery code. Write it down; it is not shown again:\n\n    {code}\n\nIt counts \
              once the next line says so. If no such line comes, keep it with any older one until \
              a later command says what became of it.\n"
         )
-    });
+    })
 }
 
 async fn put(
@@ -170,11 +175,11 @@ pub(crate) async fn recover(
 
 fn print_secret(print: Print, keys: &BackupKeys) -> Result<(), Failure> {
     match print {
-        Print::Password => println!("{}", *keys.repository_password()),
-        Print::Age => println!(
-            "{}",
-            *Identity::from_secret(&keys.age_secret()).to_secret_string()
-        ),
+        Print::Password => crate::output::print(&keys.repository_password()),
+        Print::Age => {
+            let identity = Identity::from_secret(&keys.age_secret());
+            crate::output::print(&identity.to_secret_string());
+        }
     }
     Ok(())
 }
@@ -185,7 +190,8 @@ pub(crate) fn rehearse(
     options: &Rehearse,
     output: Output,
 ) -> Result<(), Failure> {
-    let code = secret::typed(&options.secret, false, output)?;
+    // The nearest code is compared where three letters are wrong: to ask costs nothing here.
+    let code = secret::typed(&options.secret, true, output)?;
     match profile.device(Slot(options.slot.slot)).rehearse(&code)? {
         Rehearsal::Right => {
             output.answer(&json!({"rehearsal": "right"}), || {
@@ -214,7 +220,21 @@ pub(crate) async fn status(profile: &Profile, slot: u8, output: Output) -> Resul
         Err(Error::Refused(_)) if keys.is_some() => vault.status(slot, None).await?,
         other => other?,
     };
-    output.answer(&status_json(&report), || status_words(&report));
+    // Without the history the proof was not good: what this device holds is not what the fleet has.
+    let replaced = keys.is_some() && report.history.is_none();
+    let mut answer = status_json(&report);
+    answer["replaced_elsewhere"] = replaced.into();
+    output.answer(&answer, || {
+        let mut words = status_words(&report);
+        if replaced {
+            words.push_str(
+                "\nThe key on this device is not the fleet's any more: another device registered a \
+                 new one, and the code you know for this one no longer works. If that was not you, \
+                 somebody has your account.",
+            );
+        }
+        words
+    });
     Ok(())
 }
 
