@@ -40,7 +40,14 @@ fn main() -> ExitCode {
 async fn run(cli: &Cli, output: Output) -> Result<(), Failure> {
     let profile = || Profile::open(cli.profile.as_deref());
     match &cli.command {
-        Command::Demo(options) => demo::run(options, output).await,
+        // Dropped half way, it takes its processes and its directory with it.
+        Command::Demo(options) => tokio::select! {
+            done = demo::run(options, output) => done,
+            _ = tokio::signal::ctrl_c() => {
+                let words = "interrupted; what it had made is removed again";
+                Err(Failure::new(output::Kind::Fault, words))
+            }
+        },
         Command::Dev(options) => dev::run(options, output).await,
         Command::Node(options) => dev::node(options).await,
         Command::Register(options) => user::register(&profile()?, options, output).await,
