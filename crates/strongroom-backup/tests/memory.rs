@@ -84,7 +84,7 @@ fn memory_is_bounded_for_512_mib() {
 }
 
 #[test]
-#[ignore = "writes 8 GiB to the disk"]
+#[ignore = "writes 8 GiB to the disk; cargo xtask nightly"]
 fn memory_is_bounded_for_4_gib() {
     bounded("memory_is_bounded_for_4_gib", 2048 * MIB);
 }

@@ -91,11 +91,12 @@ fn forbidden_names_are_refused() {
 }
 
 #[test]
-fn ignored_tests_need_a_reason() {
+fn ignored_tests_need_a_reason_and_the_command_that_runs_them() {
     assert!(refused(OUTSIDE, "#[ignore]\nfn a() {}\n"));
+    assert!(refused(OUTSIDE, "#[ignore = \"ten minutes\"]\nfn a() {}\n"));
     assert!(!refused(
         OUTSIDE,
-        "#[ignore = \"ten minutes\"]\nfn a() {}\n"
+        "#[ignore = \"ten minutes; cargo xtask nightly\"]\nfn a() {}\n"
     ));
 }
 
