@@ -274,3 +274,27 @@ fn meaning(status: ExitStatus) -> &'static str {
         Some(_) => "see its own words on standard error",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::EngineError;
+    use crate::store::StoreError;
+    use std::io::{Error, ErrorKind};
+
+    /// After a sync that failed, what was not written may look written until the next boot.
+    #[test]
+    fn a_full_disk_is_waited_out_and_a_broken_one_is_not() {
+        let passes = |kind: ErrorKind| {
+            let error = fjall::Error::Io(Error::from(kind));
+            EngineError::Store(StoreError::Engine(error)).passes(true)
+        };
+        assert!(passes(ErrorKind::StorageFull) && passes(ErrorKind::QuotaExceeded));
+        for kind in [
+            ErrorKind::Other,
+            ErrorKind::PermissionDenied,
+            ErrorKind::TimedOut,
+        ] {
+            assert!(!passes(kind), "{kind}");
+        }
+    }
+}
