@@ -17,7 +17,7 @@ use crate::prepare::{
 };
 use crate::record::{LastOp, Material, Record};
 use crate::ticket::Purpose;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use strongroom_crypto::statement::{self, Label};
 use strongroom_tree::PartialTrie;
@@ -52,6 +52,8 @@ pub struct Batch<'a, P> {
     state: State,
     given: BTreeMap<Digest, Vec<u8>>,
     touched: BTreeMap<RecordId, Record>,
+    /// Records that an operation of this batch was about, whatever came of it.
+    named: BTreeSet<RecordId>,
     answers: Vec<(Handle, AnswerBytes)>,
     left_out: Vec<LeftOut>,
 }
@@ -88,6 +90,7 @@ impl<'a, P: Platform> Batch<'a, P> {
             state,
             given,
             touched: BTreeMap::new(),
+            named: BTreeSet::new(),
             answers: Vec::new(),
             left_out: Vec::new(),
         })
@@ -149,13 +152,15 @@ impl<'a, P: Platform> Batch<'a, P> {
     fn one(&mut self, prepared: &Prepared) -> Result<Outcome, LeftOutReason> {
         self.check_seen(prepared)?;
         let record = self.current(prepared)?;
+        self.named.insert(prepared.record);
         match &prepared.asked {
             Asked::Finish(finish) => self.finish(prepared.record, record, finish),
             Asked::Start(start) => self.start(prepared.record, record, start),
         }
     }
 
-    /// A guess is decided only where `Evaluate` saw the proved leaf. Otherwise whether it is left
+    /// A guess is decided only where `Evaluate` saw the proved leaf, and nothing before it in the
+    /// batch was about its record. Otherwise whether it is left
     /// out (its KE2 was not computed) or answered (it is refused) would tell the host what the
     /// record says to it, for nothing and as often as it likes.
     fn check_seen(&self, prepared: &Prepared) -> Result<(), LeftOutReason> {
@@ -163,11 +168,12 @@ impl<'a, P: Platform> Batch<'a, P> {
             return Ok(());
         };
         let guesses = matches!(start.opened.request, Start::Recover(_));
-        if !guesses || self.touched.contains_key(&prepared.record) {
+        if !guesses {
             return Ok(());
         }
         let seen = prepared.leaf.as_ref().map(|(digest, _)| *digest);
-        if self.proved(&prepared.record.0)? == seen {
+        let is_first = !self.named.contains(&prepared.record);
+        if is_first && self.proved(&prepared.record.0)? == seen {
             Ok(())
         } else {
             Err(LeftOutReason::LeafMissing)

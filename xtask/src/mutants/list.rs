@@ -152,6 +152,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         caught_by: ("strongroom-sim", "hostile", "a_stale_leaf"),
     },
     Mutant {
+        name: "a guess is decided on a leaf that was withheld",
+        file: "strongroom-vault/src/propose.rs",
+        from: "if is_first && self.proved(&prepared.record.0)? == seen {",
+        to: "let _ = seen;\n        if is_first {",
+        caught_by: ("strongroom-sim", "hostile", "what_is_left_out"),
+    },
+    Mutant {
+        name: "a guess is decided behind another operation",
+        file: "strongroom-vault/src/propose.rs",
+        from: "let is_first = !self.named.contains(&prepared.record);",
+        to: "let is_first = true;",
+        caught_by: ("strongroom-sim", "hostile", "a_guess_behind"),
+    },
+    Mutant {
         name: "a token's times are not judged again",
         file: "strongroom-vault/src/propose.rs",
         from: "let in_time = opened.token.check_times(self.moment.now, lifetime).is_ok();",
@@ -294,6 +308,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         from: ".map_err(|_: PlatformFault| HsmError::AnchorFailed)?;",
         to: ".unwrap_or_else(|_: PlatformFault| ());",
         caught_by: ("strongroom-sim", "hostile", "anchor"),
+    },
+    Mutant {
+        name: "a paused machine is never caught up with",
+        file: "strongroom-vault/src/notary.rs",
+        from: "elapsed.saturating_mul(2)",
+        to: "elapsed",
+        caught_by: ("strongroom-sim", "hostile", "a_machine_that_was_paused"),
     },
     Mutant {
         name: "a member goes on after its anchor failed",

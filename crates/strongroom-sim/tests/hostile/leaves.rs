@@ -114,6 +114,32 @@ fn what_is_left_out_does_not_tell_what_a_record_says() {
     assert_eq!(answered, refused);
 }
 
+/// Nor where another operation of the same batch was about the record before.
+#[test]
+fn a_guess_behind_another_operation_on_its_record_waits_whatever_the_record_says() {
+    let (mut world, phone, _) = begun(25);
+    for wait in [0, 8 * 24 * 3_600_000] {
+        for _ in 0..3 {
+            world.guess(&phone, "wrong");
+        }
+        world.pass(wait);
+        let begun = guess(&world, &phone, "wrong");
+        let guess = world.prepare(&begun.letter);
+        let now = world.now();
+        let status = world.prepare(&phone.status(None, now));
+        let left_out = world.propose(&[status, guess]);
+        assert_eq!(left_out, Ok(vec![LeftOutReason::LeafMissing]), "{wait}");
+        world.seal().unwrap();
+        assert_eq!(world.take_answers().len(), 1, "the status");
+        // Evaluated anew, on the leaf that the status wrote, it is decided.
+        let honest = world.host.evaluation(guess);
+        world.ask(honest);
+        assert_eq!(world.propose(&[guess]), Ok(vec![]), "{wait}");
+        world.seal().unwrap();
+        assert_eq!(world.take_answers().len(), 1, "the guess");
+    }
+}
+
 #[test]
 fn a_record_that_is_there_cannot_be_passed_off_as_absent() {
     let (mut world, phone, registered) = begun(22);

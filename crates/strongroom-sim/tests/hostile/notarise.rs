@@ -199,6 +199,27 @@ fn a_clock_set_to_2036_moves_many_entries_by_a_minute_in_all() {
     );
 }
 
+/// Decision 0010: the timer of a paused machine stands still, and its clock is stepped on
+/// afterwards. Fresh tokens must not come from the future for ever.
+#[test]
+fn a_machine_that_was_paused_catches_up_with_its_clock() {
+    let (mut world, _, _) = begun(55);
+    let hour = 60 * MINUTE;
+    let now = world.now();
+    world.host.platform.set_wall_clock(now.plus(hour));
+    world.propose(&[]).unwrap();
+    world.seal().unwrap();
+    let lag = |world: &World| {
+        let time = world.host.committed().last().unwrap().proposal.header.time;
+        world.now().0 - time.0
+    };
+    assert!(lag(&world) >= hour - 2 * MINUTE, "it is behind at first");
+    world.host.platform.pass(hour);
+    world.propose(&[]).unwrap();
+    world.seal().unwrap();
+    assert_eq!(lag(&world), 0, "an hour of pause is over after an hour");
+}
+
 #[test]
 fn a_clock_set_back_stops_time_and_not_the_vault() {
     let (mut world, phone, _) = begun(54);
