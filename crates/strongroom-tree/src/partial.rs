@@ -87,10 +87,13 @@ impl PartialTrie {
         }
         self.replace(end, Node::Empty);
         if let Some(leaf @ Node::Leaf { .. }) = sibling {
+            // The parent holds only the leaf now. Further up, the other side must be empty too.
+            if let Some((parent, _)) = path.pop() {
+                self.replace(parent, leaf);
+            }
             while let Some((parent, right)) = path.pop() {
-                // Above the first, the other side must be empty for the leaf to move on up.
-                let other = self.node(self.child(parent, !right)).hash();
-                if other != leaf.hash() && other != EMPTY {
+                // Asked of the node and not of its hash: a new fork has no hash before `root`.
+                if !matches!(self.node(self.child(parent, !right)), Node::Empty) {
                     path.push((parent, right));
                     break;
                 }

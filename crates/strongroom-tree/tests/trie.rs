@@ -159,6 +159,29 @@ proptest! {
     }
 }
 
+/// A fork made in this batch has no hash yet: the climb of a leaf beside it must not take it for an
+/// empty side and drop what is under it.
+#[test]
+fn a_removal_beside_a_new_fork_keeps_the_fork() {
+    let key = |first: u8| {
+        let mut key = [0; 32];
+        key[0] = first;
+        key
+    };
+    // Under the root: on the left one leaf, on the right two leaves at depth 3.
+    let old = [0b0000_0000, 0b1000_0000, 0b1010_0000].map(key);
+    let mut trie = Trie::open(Memory::default(), 64).unwrap();
+    trie.apply(&old.map(|k| (k, Some(value(1))))).unwrap();
+    let (new, gone) = (key(0b0100_0000), old[2]);
+    let proof = trie.prove(&[new, gone], &[gone]).unwrap();
+    let mut inside = PartialTrie::verify(&trie.root(), &proof).unwrap();
+    inside.set(&new, value(2)).unwrap();
+    inside.remove(&gone).unwrap();
+    assert_eq!(inside.get(&old[0]), Ok(Some(value(1))));
+    let root = trie.apply(&[(new, Some(value(2))), (gone, None)]).unwrap();
+    assert_eq!(inside.root(), root);
+}
+
 #[test]
 fn a_stale_proof_is_of_the_wrong_root() {
     let (mut trie, map) = filled(100);

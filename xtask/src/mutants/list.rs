@@ -363,6 +363,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         caught_by: ("strongroom-sim", "hostile", "a_full_pipeline"),
     },
     Mutant {
+        name: "a fork without a hash is taken for an empty side",
+        file: "strongroom-tree/src/partial.rs",
+        from: "if !matches!(self.node(self.child(parent, !right)), Node::Empty) {",
+        to: "if self.node(self.child(parent, !right)).hash() != [0; 32] {",
+        caught_by: ("strongroom-tree", "trie", "a_removal_beside"),
+    },
+    Mutant {
         name: "a proof of another root is believed",
         file: "strongroom-tree/src/partial.rs",
         from: "if node.hash() != *root {",
