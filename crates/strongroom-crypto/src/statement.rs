@@ -23,6 +23,10 @@ pub enum Label {
     TenantKeys,
     /// A manifest, by the operator.
     Manifest,
+    /// A change of the clock, by an officer.
+    Clock,
+    /// A joiner's key for the hand-over, by its identity.
+    Handover,
 }
 
 impl Label {
@@ -36,6 +40,8 @@ impl Label {
             Self::TenantCreate => "strongroom/v1 tenant create",
             Self::TenantKeys => "strongroom/v1 tenant keys",
             Self::Manifest => "strongroom/v1 manifest signature",
+            Self::Clock => "strongroom/v1 clock",
+            Self::Handover => "strongroom/v1 handover",
         }
     }
 }

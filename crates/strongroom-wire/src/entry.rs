@@ -5,7 +5,8 @@
 
 use crate::codec::digest;
 use crate::{
-    CellId, Digest, Epoch, FleetId, Incarnation, LogIndex, MemberId, RecordId, Signature, UnixMs,
+    CellId, Digest, Epoch, FleetId, Incarnation, LogIndex, MemberId, ProcessId, PublicKey,
+    RecordId, Signature, UnixMs,
 };
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
@@ -23,6 +24,9 @@ pub enum Kind {
     /// A tenant created, or its issuer keys changed.
     #[n(2)]
     Tenant,
+    /// The fleet's time set by its officers: the only entry whose time may be before the last.
+    #[n(3)]
+    Clock,
 }
 
 /// The state format and rules of this code; raised by a change of members only.
@@ -112,6 +116,9 @@ pub struct State {
     /// Tenants ever created.
     #[n(2)]
     pub tenants: u64,
+    /// Changes of the clock so far, so that none can be replayed.
+    #[n(3)]
+    pub clock_changes: u64,
 }
 
 impl State {
@@ -216,8 +223,12 @@ pub struct Promised {
     /// To whom.
     #[n(5)]
     pub leader: MemberId,
-    /// The promiser's tip.
+    /// To which start of the leader's HSM. Without it a leader that was rolled back could promise to
+    /// itself again, show the others' old promises, and lead one epoch twice (decision 0015).
     #[n(6)]
+    pub process: ProcessId,
+    /// The promiser's tip.
+    #[n(7)]
     pub tip: Tip,
 }
 
@@ -239,6 +250,48 @@ pub struct Notarised {
     /// What.
     #[n(4)]
     pub tip: Tip,
+}
+
+/// "The fleet's time is this": what officers sign (DESIGN §6, clock).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ClockChange {
+    /// The fleet.
+    #[n(0)]
+    pub fleet: FleetId,
+    /// The cell.
+    #[n(1)]
+    pub cell: CellId,
+    /// The incarnation.
+    #[n(2)]
+    pub incarnation: Incarnation,
+    /// One more than [`State::clock_changes`].
+    #[n(3)]
+    pub number: u64,
+    /// The time.
+    #[n(4)]
+    pub time: UnixMs,
+}
+
+/// A change of the clock and who wants it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SignedClockChange {
+    /// The change.
+    #[n(0)]
+    pub change: ClockChange,
+    /// Distinct officers of the manifest in force, as many as its threshold.
+    #[n(1)]
+    pub officers: Vec<OfficerSignature>,
+}
+
+/// An officer's signature (label `strongroom/v1 clock`).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct OfficerSignature {
+    /// Whose.
+    #[n(0)]
+    pub officer: PublicKey,
+    /// Ed25519.
+    #[n(1)]
+    pub signature: Signature,
 }
 
 /// A statement and its member's signature over it (label by type, see `strongroom-crypto`).

@@ -5,9 +5,14 @@
 //! state, and never panics. Several requests may be in flight; a response carries its request's
 //! sequence number, and may overtake others.
 
-use crate::entry::{EntryHeader, Notarised, Promised, Proposal, Signed, State, Tip, Write};
+use crate::entry::{
+    EntryHeader, Notarised, Promised, Proposal, Signed, SignedClockChange, State, Tip, Write,
+};
 use crate::tenant::{SignedTenantChange, TenantRefusal};
-use crate::{Epoch, FleetId, Handle, LogIndex, MemberId, PublicKey, RecordId, TenantKey, UnixMs};
+use crate::{
+    Epoch, FleetId, Handle, LogIndex, MemberId, ProcessId, PublicKey, RecordId, Signature,
+    TenantKey, UnixMs,
+};
 use alloc::string::String;
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
@@ -34,6 +39,9 @@ pub enum Request {
         /// Canonical bytes of a genesis [`crate::manifest::Manifest`].
         #[cbor(n(0), with = "minicbor::bytes")]
         manifest: Vec<u8>,
+        /// The fleet secret as `HandOver` gave it; none for the member that drafted it.
+        #[n(1)]
+        secret: Option<SealedSecret>,
     },
     /// Go on where the anchor says, from what the host kept.
     #[n(3)]
@@ -47,6 +55,10 @@ pub enum Request {
         /// Manifest in force.
         #[cbor(n(2), with = "minicbor::bytes")]
         manifest: Vec<u8>,
+        /// Of the header's tip; empty where that is the anchor's own tip. A member whose disk was
+        /// lost goes on from a copy of another's, which is newer than its anchor.
+        #[n(3)]
+        certificate: Vec<Signed<Notarised>>,
     },
     /// Promise an epoch to a leader.
     #[n(4)]
@@ -57,6 +69,9 @@ pub enum Request {
         /// To whom.
         #[n(1)]
         leader: MemberId,
+        /// To which start of its HSM: from its `Welcome`.
+        #[n(2)]
+        process: ProcessId,
     },
     /// Lead an epoch, on a quorum's promises.
     #[n(5)]
@@ -64,9 +79,15 @@ pub enum Request {
         /// The epoch.
         #[n(0)]
         epoch: Epoch,
-        /// Promises that name this member.
+        /// Promises that name this member and this start of it.
         #[n(1)]
         promises: Vec<Signed<Promised>>,
+        /// Header of the newest promised tip, to build on.
+        #[n(2)]
+        header: EntryHeader,
+        /// Preimage of its state digest.
+        #[n(3)]
+        state: State,
     },
     /// Open a client's envelope. Needs no state; any thread.
     #[n(6)]
@@ -120,6 +141,10 @@ pub enum Request {
         /// Their headers, as proposed.
         #[n(0)]
         run: Vec<Proposal>,
+        /// The leader's promises, where the run begins at its start and the own tip is another;
+        /// else none.
+        #[n(1)]
+        promises: Vec<Signed<Promised>>,
     },
     /// Let go of the answers that a certificate pays for.
     #[n(11)]
@@ -148,12 +173,47 @@ pub enum Request {
     /// Finish what is running and stop.
     #[n(15)]
     Shutdown,
+    /// Move to an entry that a quorum sealed, from any branch. No vote.
+    #[n(16)]
+    Adopt {
+        /// Its header.
+        #[n(0)]
+        header: EntryHeader,
+        /// `Notarised` for its tip by a quorum.
+        #[n(1)]
+        certificate: Vec<Signed<Notarised>>,
+    },
+    /// Set the fleet's time, back or forward, on the officers' word.
+    #[n(18)]
+    ProposeClock {
+        /// The change.
+        #[n(0)]
+        change: SignedClockChange,
+    },
+    /// Seal the fleet secret to a member that the manifest in force names.
+    #[n(17)]
+    HandOver {
+        /// Its slot.
+        #[n(0)]
+        member: MemberId,
+        /// Its key for the hand-over, from its `Drafted`.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        key: Vec<u8>,
+        /// Its identity's signature over that key.
+        #[n(2)]
+        signature: Signature,
+    },
 }
 
 /// A sealed leaf.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
 pub struct LeafBytes(#[cbor(n(0), with = "minicbor::bytes")] pub Vec<u8>);
+
+/// The fleet secret, sealed to a joiner's hand-over key: HPKE `enc` (1,120 bytes) ‖ ciphertext.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct SealedSecret(#[cbor(n(0), with = "minicbor::bytes")] pub Vec<u8>);
 
 /// HSM to host.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -233,7 +293,7 @@ pub enum Response {
         #[n(0)]
         answers: Vec<ReleasedAnswer>,
     },
-    /// To `Forget` and `Shutdown`.
+    /// To `Adopt`, `Forget` and `Shutdown`.
     #[n(10)]
     Done,
     /// To `Inspect`.
@@ -248,6 +308,13 @@ pub enum Response {
     /// No.
     #[n(14)]
     Error(#[n(0)] HsmError),
+    /// To `HandOver`.
+    #[n(15)]
+    HandedOver {
+        /// For the joiner's `Genesis`.
+        #[n(0)]
+        secret: SealedSecret,
+    },
 }
 
 /// An answer for the client.
@@ -310,6 +377,9 @@ pub struct Welcome {
     /// Where it stands.
     #[n(4)]
     pub phase: Phase,
+    /// Drawn when this process started, and kept nowhere: promises name it.
+    #[n(5)]
+    pub process: ProcessId,
 }
 
 /// How far an HSM's life has come.
@@ -361,6 +431,21 @@ pub struct Drafted {
     /// The fleet's OPAQUE public key.
     #[n(2)]
     pub opaque: PublicKey,
+    /// X-Wing public key to which another member seals the fleet secret, if this one joins.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub handover: Vec<u8>,
+    /// The identity's signature over it ([`HandoverKey`]).
+    #[n(4)]
+    pub signature: Signature,
+}
+
+/// What a joiner's identity signs: "the secret may be sealed to this key". Label
+/// `strongroom/v1 handover`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct HandoverKey {
+    /// X-Wing public key, 1,216 bytes.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub key: Vec<u8>,
 }
 
 /// Numbers for the operator; nothing about users.
@@ -415,6 +500,9 @@ pub enum HsmError {
     /// A certificate has too few distinct members, mixed tips, or a bad signature.
     #[n(4)]
     CertificateInvalid,
+    /// A change of the clock is not the next one, or too few officers signed it.
+    #[n(24)]
+    ClockChangeInvalid,
     /// The envelope does not open: wrong key, damaged, or not for this fleet.
     #[n(5)]
     EnvelopeUnopened,
@@ -442,6 +530,9 @@ pub enum HsmError {
     /// No such handle, or it is not at this step.
     #[n(11)]
     HandleUnknown,
+    /// A hand-over that the manifest does not name, or that does not open.
+    #[n(25)]
+    HandoverInvalid,
     /// A leaf does not open: damaged, another fleet's, or of another record.
     #[n(12)]
     LeafForged,

@@ -84,6 +84,11 @@ bytes_id!(
     16
 );
 bytes_id!(
+    /// One start of one member's HSM: random, drawn then, never stored.
+    ProcessId,
+    16
+);
+bytes_id!(
     /// An Ed25519 public key (RFC 8032).
     PublicKey,
     32

@@ -57,6 +57,9 @@ pub struct Member {
     /// Where it stands.
     #[n(5)]
     pub site: String,
+    /// SHA-256 of the `SubjectPublicKeyInfo` by which its host is known to the other hosts.
+    #[n(6)]
+    pub host: Digest,
 }
 
 /// The attempt policy and its companions (DESIGN §5). Genesis decides; later only tighter.
