@@ -1,5 +1,7 @@
 //! HTTPS to a node: bounded, retried where a retry is free.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use strongroom_wire::limits::ENVELOPE_BYTES_MAX;
 
@@ -25,43 +27,67 @@ pub enum TransportError {
     Settings(String),
 }
 
-/// A connection to one URL.
+/// A connection to a fleet: to one of its nodes at a time, and to the next one when that one does
+/// not answer. Every node takes every request.
 #[derive(Clone)]
 pub struct Http {
     client: reqwest::Client,
-    base: String,
+    bases: Arc<[String]>,
+    /// The one that answered last, by its place.
+    current: Arc<AtomicUsize>,
 }
 
 /// Greatest body that is read, bytes. Answers are at most the largest size class and its seal, less
 /// than an envelope; a bundle with its proofs is longer.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// Tries of one request before the caller is told.
-const TRIES: u32 = 6;
+/// Rounds through all nodes with one request before the caller is told.
+const ROUNDS: u32 = 6;
+/// Longest wait for a connection, and for an answer, where there is no other node to ask.
+const ALONE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
+/// The same where there is: one that hangs is left for the next.
+const AMONG_OTHERS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
 /// Longest wait between two tries, whatever a server asks for.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 const _: () = assert!(ENVELOPE_BYTES_MAX < BODY_BYTES_MAX);
 
 impl Http {
-    /// For a base URL such as `https://vault.example`. With `ca_pem` only certificates under that
-    /// authority are accepted; else those the system trusts.
+    /// For a base URL such as `https://vault.example`. With `ca_pem` only certificates under one of
+    /// these authorities are accepted; else those the system trusts.
     ///
     /// # Errors
     /// [`TransportError::Settings`].
     pub fn new(base: &str, ca_pem: Option<&[u8]>) -> Result<Self, TransportError> {
+        Self::to_any(&[base.to_owned()], ca_pem)
+    }
+
+    /// For the nodes of one fleet, in the order to try them.
+    ///
+    /// # Errors
+    /// [`TransportError::Settings`].
+    pub fn to_any(bases: &[String], ca_pem: Option<&[u8]>) -> Result<Self, TransportError> {
         let settings = |e: reqwest::Error| TransportError::Settings(e.to_string());
+        let (connect, answer) = match bases {
+            [] => return Err(TransportError::Settings("no server is named".to_owned())),
+            [_] => ALONE,
+            _ => AMONG_OTHERS,
+        };
         let mut builder = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(30))
+            .connect_timeout(connect)
+            .timeout(answer)
             .https_only(true);
         if let Some(pem) = ca_pem {
-            let authority = reqwest::Certificate::from_pem(pem).map_err(settings)?;
-            builder = builder.tls_certs_only([authority]);
+            let authorities = reqwest::Certificate::from_pem_bundle(pem).map_err(settings)?;
+            builder = builder.tls_certs_only(authorities);
         }
         let client = builder.build().map_err(settings)?;
+        let bases = bases
+            .iter()
+            .map(|base| base.trim_end_matches('/').to_owned());
         Ok(Self {
             client,
-            base: base.trim_end_matches('/').to_owned(),
+            bases: bases.collect(),
+            current: Arc::default(),
         })
     }
 
@@ -70,8 +96,8 @@ impl Http {
     /// # Errors
     /// [`TransportError`].
     pub async fn get(&self, path: &str) -> Result<Vec<u8>, TransportError> {
-        let url = format!("{}{path}", self.base);
-        self.retried(|| self.client.get(&url)).await
+        self.retried(|base| self.client.get(format!("{base}{path}")))
+            .await
     }
 
     /// Posts a body.
@@ -84,11 +110,10 @@ impl Http {
         admission: Option<&str>,
         body: &[u8],
     ) -> Result<Vec<u8>, TransportError> {
-        let url = format!("{}{path}", self.base);
-        self.retried(|| {
+        self.retried(|base| {
             let request = self
                 .client
-                .post(&url)
+                .post(format!("{base}{path}"))
                 .header("content-type", "application/cbor");
             let request = request.body(body.to_vec());
             match admission {
@@ -103,19 +128,26 @@ impl Http {
     /// request as it did the first time.
     async fn retried(
         &self,
-        make: impl Fn() -> reqwest::RequestBuilder,
+        make: impl Fn(&str) -> reqwest::RequestBuilder,
     ) -> Result<Vec<u8>, TransportError> {
         let mut wait = Duration::from_millis(100);
-        for attempt in 1..=TRIES {
-            let (error, asked) = match once(make()).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(Failed::ForGood(error)) => return Err(error),
-                Err(Failed::ForNow(error, asked)) => (error, asked),
-            };
-            if attempt == TRIES {
-                return Err(error);
+        for round in 1..=ROUNDS {
+            let mut longest = Duration::ZERO;
+            for another in 1..=self.bases.len() {
+                let at = self.current.load(Ordering::Relaxed) % self.bases.len();
+                let base = self.bases.get(at).map_or("", String::as_str);
+                let (error, asked) = match once(make(base)).await {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(Failed::ForGood(error)) => return Err(error),
+                    Err(Failed::ForNow(error, asked)) => (error, asked),
+                };
+                self.current.store(at + 1, Ordering::Relaxed);
+                if round == ROUNDS && another == self.bases.len() {
+                    return Err(error);
+                }
+                longest = longest.max(asked.unwrap_or_default());
             }
-            tokio::time::sleep(asked.unwrap_or(wait).min(WAIT_MAX)).await;
+            tokio::time::sleep(longest.max(wait).min(WAIT_MAX)).await;
             wait *= 2;
         }
         Err(TransportError::Busy)

@@ -7,6 +7,7 @@
 
 use crate::admission::{Admission, Denied};
 use crate::engine::{Job, Live, Operation};
+use crate::forward;
 use crate::link::{LinkError, Open, Opening};
 use crate::metrics::REQUEST;
 use crate::problem::Problem;
@@ -23,12 +24,13 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use strongroom_peers::Peers;
 use strongroom_wire::envelope::{Envelope, OpClass};
 use strongroom_wire::frame::{LeafBytes, Request, Response as HsmResponse};
 use strongroom_wire::limits::ENVELOPE_BYTES_MAX;
 use strongroom_wire::manifest::Manifest;
 use strongroom_wire::tenant::SignedTenantChange;
-use strongroom_wire::{FleetId, RecordId, TenantKey, decode};
+use strongroom_wire::{FleetId, MemberId, RecordId, TenantKey, decode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// The OpenAPI document.
@@ -46,6 +48,12 @@ pub struct Shared {
     pub admission: Arc<Admission>,
     /// What there is to work with.
     pub live: watch::Receiver<Option<Live>>,
+    /// This member.
+    pub member: MemberId,
+    /// Who leads, as far as this host knows.
+    pub leader: watch::Receiver<Option<MemberId>>,
+    /// The other hosts; none for a fleet of one.
+    pub peers: Option<Peers>,
     /// Operations for the engine.
     pub jobs: mpsc::Sender<Job>,
     /// Starts under way; finishes have places of their own, so that starts never starve them.
@@ -60,6 +68,8 @@ pub struct Shared {
     pub request: Duration,
     /// Writes down what passes.
     pub recorder: Recorder,
+    /// Snapshots that other hosts copy from.
+    pub(crate) copies: crate::copy::Copies,
     /// Renders the metrics.
     pub prometheus: PrometheusHandle,
 }
@@ -127,19 +137,18 @@ async fn vault(
         Err(_) => return Err(Problem::malformed()),
     };
     shared.recorder.record(Seen::Request, &body);
-    let (name, places) = match class {
-        OpClass::Start => ("start", &shared.starts),
-        OpClass::Finish => ("finish", &shared.finishes),
-    };
     // Before admission: what is not tried does not count against the account.
-    let place = places.clone().try_acquire_owned();
-    let place = place.map_err(|_| Problem::busy())?;
-    if class == OpClass::Start {
-        admit(&shared, &headers)?;
-    }
-    let live = shared.live.borrow().clone().ok_or_else(Problem::busy)?;
-    let operation = operate(live, shared.jobs.clone(), (class, body), place);
+    let place = shared.place(class)?;
+    let token = match class {
+        OpClass::Start => admit(&shared, &headers)?,
+        OpClass::Finish => None,
+    };
+    let operation = forward::carried_out(shared.clone(), class, body, token, place);
     let answer = tokio::spawn(operation).await;
+    let name = match class {
+        OpClass::Start => "start",
+        OpClass::Finish => "finish",
+    };
     ::metrics::histogram!(REQUEST, "class" => name).record(began.elapsed().as_secs_f64());
     let answer = answer.unwrap_or_else(|_| Err(Problem::fault()))?;
     shared.recorder.record(Seen::Answer, &answer);
@@ -147,13 +156,25 @@ async fn vault(
     Ok((octets, answer).into_response())
 }
 
-/// One operation from its envelope to its answer. It holds its place to the end: places bound what
-/// the HSM holds, not how many connections wait.
-async fn operate(
+impl Shared {
+    /// A place among the operations under way: places bound what the HSM holds, not how many
+    /// connections wait.
+    pub(crate) fn place(&self, class: OpClass) -> Result<OwnedSemaphorePermit, Problem> {
+        let places = match class {
+            OpClass::Start => &self.starts,
+            OpClass::Finish => &self.finishes,
+        };
+        let place = places.clone().try_acquire_owned();
+        place.map_err(|_| Problem::busy())
+    }
+}
+
+/// One operation from its envelope to its answer, by the own HSM, which leads.
+pub(crate) async fn operate(
     live: Live,
     jobs: mpsc::Sender<Job>,
-    (class, envelope): (OpClass, Bytes),
-    _place: OwnedSemaphorePermit,
+    class: OpClass,
+    envelope: Bytes,
 ) -> Result<Vec<u8>, Problem> {
     let (open, record, tenant) = match live.link.open(envelope.into()).await? {
         Opening::Answered(answer) => return Ok(answer),
@@ -188,7 +209,7 @@ async fn operate(
     };
     let queued = jobs.try_send(Job::Operation(operation));
     queued.map_err(|_| Problem::busy())?;
-    answered.await.map_err(|_| Problem::busy())
+    answered.await.map_err(|_| Problem::lost())
 }
 
 /// An operation that is open inside.
@@ -231,7 +252,8 @@ async fn evaluate(live: &Live, waiting: Waiting) -> Result<Evaluation, Problem> 
     }
 }
 
-fn admit(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
+/// Gives the token where only the leader can tell whether it is good.
+fn admit(shared: &Shared, headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let value = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
@@ -239,7 +261,12 @@ fn admit(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
     let seen = token.unwrap_or_default().as_bytes();
     shared.recorder.record(Seen::Token, seen);
     let token = token.ok_or(Denied::Token)?;
-    Ok(shared.admission.admit(token)?)
+    let follows = *shared.leader.borrow() != Some(shared.member);
+    match shared.admission.admit(token) {
+        Ok(()) => Ok(None),
+        Err(Denied::Token) if follows && shared.peers.is_some() => Ok(Some(token.to_owned())),
+        Err(denied) => Err(denied.into()),
+    }
 }
 
 async fn fleet(State(shared): State<Arc<Shared>>) -> Response {
@@ -255,15 +282,20 @@ async fn tenants(State(shared): State<Arc<Shared>>, body: Body) -> Result<Respon
         .admission
         .check_change(&change)
         .map_err(Problem::tenant)?;
+    forward::tenant_changed(&shared, change).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A change of a tenant, by the own HSM, which leads.
+pub(crate) async fn change(shared: &Shared, change: SignedTenantChange) -> Result<(), Problem> {
     if shared.live.borrow().is_none() {
-        return Err(Problem::busy());
+        return Err(Problem::lost());
     }
     let (answer, answered) = oneshot::channel();
     let queued = shared.jobs.try_send(Job::Tenant(change, answer));
     queued.map_err(|_| Problem::busy())?;
-    let decided = answered.await.map_err(|_| Problem::busy())?;
-    decided.map_err(Problem::tenant)?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let decided = answered.await.map_err(|_| Problem::lost())?;
+    decided.map_err(Problem::tenant)
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
@@ -276,14 +308,21 @@ async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> 
     };
     let standing = match inspection {
         Some(HsmResponse::Inspection(i)) => json!({
-            "index": i.tip.index.0, "epoch": i.tip.epoch.0, "leading": i.leading.is_some(),
+            "index": i.tip.index.0, "epoch": i.tip.epoch.0, "hash": hex::encode(i.tip.hash.0),
+            "leading": i.leading.is_some(),
             "open": i.handles, "held": i.held, "refused": i.refused, "clock_ms": i.clock.0,
         }),
         _ => serde_json::Value::Null,
     };
     let members = shared.manifest.members.iter().map(|member| {
+        let reached = member.id == shared.member
+            || shared
+                .peers
+                .as_ref()
+                .is_some_and(|p| p.reachable(member.id));
         json!({
             "id": member.id.0, "platform": member.platform, "site": member.site,
+            "reached": reached,
             "class": format!("{:?}", member.class).to_lowercase(),
         })
     });
@@ -291,6 +330,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> 
     let disk = live.and_then(|live| live.store.disk_bytes().ok());
     let body = json!({
         "fleet": shared.fleet.to_string(), "version": env!("CARGO_PKG_VERSION"),
+        "member": shared.member.0, "leader": shared.leader.borrow().map(|leader| leader.0),
         "members": members, "quorum": shared.manifest.quorum(), "standing": standing,
         "disk_bytes": disk,
     });

@@ -1,30 +1,34 @@
 //! The engine: one task that turns waiting operations into entries (DESIGN §6, host duties; §11).
 //!
 //! ```text
-//! gather → prove → Propose → append + sync → Notarise → Release → answer → apply
+//! gather → prove → Propose → send, append + sync, Notarise → votes → Release → answer → apply
 //! ```
 //!
-//! A lone operation does not wait: a batch is whatever came while the one before was committed. The
-//! task owns the trie; handlers own nothing that decides. What the host gets wrong here costs
-//! liveness only: the HSM refuses it by name, and the engine starts over from what is durable. An
-//! HSM that dies or hangs is started again; what waited for it is told at once.
+//! A lone operation does not wait: a batch is whatever came while the one before was under way. One
+//! thread ([`driver`]) owns trie and replica; handlers own nothing that decides. What the host gets
+//! wrong here costs liveness only: the HSM refuses it by name, and the engine starts over from what
+//! is durable. An HSM that dies or hangs is started again; what waited for it is told at once.
 
-mod leader;
+mod driver;
+mod host;
 
 use crate::admission::Admission;
+use crate::copy;
 use crate::link::{self, HsmCommand, Link, LinkError, Open};
 use crate::metrics::{READY, RESTARTS};
 use crate::record::Recorder;
 use crate::store::{Store, StoreError};
-use leader::Leader;
+use driver::Driver;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use strongroom_peers::{Incoming, Peers};
 use strongroom_tree::prover::TrieError;
 use strongroom_wire::frame::Request;
+use strongroom_wire::manifest::Manifest;
 use strongroom_wire::tenant::{SignedTenantChange, TenantRefusal};
-use strongroom_wire::{RecordId, TenantKey};
+use strongroom_wire::{MemberId, RecordId, TenantKey};
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -104,6 +108,18 @@ pub enum EngineError {
         /// The store's directory.
         store: PathBuf,
     },
+    /// The configuration.
+    #[error("configuration: {0}")]
+    Settings(String),
+    /// The thread that drives the engine cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+    /// No log reaches this store: it must be copied from another host.
+    #[error("this store is so far behind that it must be copied from member {0}")]
+    Behind(MemberId),
+    /// A copy of another host's store broke off, or is none.
+    #[error("the store of member {0} could not be copied")]
+    Copy(MemberId),
     /// The node is to stop.
     #[error("the node is stopping")]
     Stopping,
@@ -130,7 +146,8 @@ impl EngineError {
             Self::Store(StoreError::InUse(_) | StoreError::Open(..)) => held,
             Self::Store(StoreError::Corrupt(_) | StoreError::Behind { .. }) => false,
             Self::PageCorrupt | Self::NotMember { .. } | Self::Taken { .. } => false,
-            Self::Stopping => false,
+            Self::Behind(_) | Self::Copy(_) => true,
+            Self::Settings(_) | Self::Thread(_) | Self::Stopping => false,
         }
     }
 }
@@ -157,10 +174,45 @@ pub struct Settings {
     pub hsm: HsmCommand,
     /// A call that the HSM does not answer for so long gives it up.
     pub hsm_silence: Duration,
+    /// Applied entries that a fleet's log keeps.
+    pub log_kept: u64,
     /// Learns of tenants as they are committed.
     pub admission: Arc<Admission>,
+    /// This member.
+    pub member: MemberId,
+    /// The fleet.
+    pub manifest: Manifest,
+    /// The other hosts; none for a fleet of one.
+    pub peers: Option<Peers>,
     /// Writes down what passes.
     pub recorder: Recorder,
+}
+
+/// What comes to the engine.
+pub struct Channels {
+    /// From handlers.
+    pub jobs: mpsc::Receiver<Job>,
+    /// From other hosts.
+    pub messages: mpsc::Receiver<Incoming>,
+    /// Turns true when the node is to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Channels {
+    /// Until the node is to stop.
+    async fn stopped(&mut self) {
+        // Its other end is gone only with the node.
+        let _ = self.stop.wait_for(|stop| *stop).await;
+    }
+}
+
+/// What handlers look at.
+#[derive(Clone)]
+pub struct Watched {
+    /// The HSM at work.
+    pub live: watch::Sender<Option<Live>>,
+    /// Who leads.
+    pub leader: watch::Sender<Option<MemberId>>,
 }
 
 /// Runs until the node stops: starts the HSM, works, and starts over after a failure that may pass.
@@ -168,16 +220,22 @@ pub struct Settings {
 /// # Errors
 /// A failure that does not pass by waiting.
 pub async fn run(
-    settings: Settings,
-    mut jobs: mpsc::Receiver<Job>,
-    live: watch::Sender<Option<Live>>,
+    settings: Arc<Settings>,
+    mut channels: Channels,
+    watched: Watched,
 ) -> Result<(), EngineError> {
     let mut wait = Duration::from_millis(50);
     let mut held = false;
     loop {
         let began = Instant::now();
-        let error = match cycle(&settings, &mut jobs, &live, &mut held).await {
+        let (returned, ended) = cycle(&settings, channels, &watched, &mut held).await;
+        channels = returned;
+        let error = match ended {
             Ok(()) | Err(EngineError::Stopping) => return Ok(()),
+            Err(error) => error,
+        };
+        let error = match mended(&settings, error).await {
+            Ok(()) => continue,
             Err(error) => error,
         };
         if !error.passes(held) {
@@ -187,8 +245,8 @@ pub async fn run(
         tracing::warn!(%error, "starting the HSM again");
         metrics::counter!(RESTARTS).increment(1);
         // Whoever waits is told at once; nothing they did not pay for is lost. One that comes
-        // later with a handle of the old process is told by `Leader::work`.
-        while let Ok(job) = jobs.try_recv() {
+        // later with a handle of the old process is told by the driver.
+        while let Ok(job) = channels.jobs.try_recv() {
             drop(job);
         }
         wait = if began.elapsed() > Duration::from_secs(10) {
@@ -196,58 +254,110 @@ pub async fn run(
         } else {
             (wait * 2).min(Duration::from_secs(5))
         };
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = channels.stopped() => return Ok(()),
+        }
     }
 }
 
-async fn cycle(
-    settings: &Settings,
-    jobs: &mut mpsc::Receiver<Job>,
-    live: &watch::Sender<Option<Live>>,
-    held: &mut bool,
-) -> Result<(), EngineError> {
-    let store = Store::open(&settings.store)?;
-    *held = true;
-    let silence = settings.hsm_silence;
-    let recorder = settings.recorder.clone();
-    let (link, mut child) = link::start(&settings.hsm, &settings.hsm_dir, silence, recorder)
-        .map_err(|error| EngineError::Start(settings.hsm.program.clone(), error))?;
-    let worked = tokio::select! {
-        worked = lead(settings, store, &link, jobs, live) => worked,
-        () = link.closed() => Err(LinkError::Closed.into()),
-        silent = heartbeat(&link, silence) => Err(silent.into()),
+/// Copies the store from another host, where that is what is wrong.
+async fn mended(settings: &Settings, error: EngineError) -> Result<(), EngineError> {
+    let others = settings.manifest.members.iter().map(|member| member.id);
+    let from: Vec<MemberId> = match error {
+        EngineError::Behind(from) => vec![from],
+        // The HSM stands at something this store has not: whoever has it will do.
+        EngineError::Store(StoreError::Behind { .. }) if settings.peers.is_some() => {
+            others.filter(|other| *other != settings.member).collect()
+        }
+        error => return Err(error),
     };
-    live.send_replace(None);
+    for from in from {
+        match copy::take(settings, from).await {
+            Ok(()) => return Ok(()),
+            Err(failed) => tracing::warn!(%failed, "no copy"),
+        }
+    }
+    Err(match error {
+        EngineError::Store(StoreError::Behind { .. }) => EngineError::Copy(settings.member),
+        error => error,
+    })
+}
+
+async fn cycle(
+    settings: &Arc<Settings>,
+    channels: Channels,
+    watched: &Watched,
+    held: &mut bool,
+) -> (Channels, Result<(), EngineError>) {
+    let started = Store::open(&settings.store).map_err(EngineError::from);
+    let started = started.and_then(|store| {
+        *held = true;
+        let (silence, recorder) = (settings.hsm_silence, settings.recorder.clone());
+        link::start(&settings.hsm, &settings.hsm_dir, silence, recorder)
+            .map(|(link, child)| (store, link, child))
+            .map_err(|error| EngineError::Start(settings.hsm.program.clone(), error))
+    });
+    let (store, link, mut child) = match started {
+        Ok(started) => started,
+        Err(error) => return (channels, Err(error)),
+    };
+    let beats = tokio::spawn(heartbeat(link.clone(), settings.hsm_silence));
+    let (channels, worked) = work(settings, store, link, channels, watched).await;
+    beats.abort();
+    watched.live.send_replace(None);
+    watched.leader.send_replace(None);
     metrics::gauge!(READY).set(0.0);
     if matches!(worked, Err(EngineError::Link(LinkError::Closed))) {
         report_end(settings, &mut child).await;
     }
     // The process must be gone before its directory is locked again.
     let _ = child.kill().await;
-    worked
+    (channels, worked)
 }
 
-async fn lead(
+/// Has a thread drive the replica until something fails.
+async fn work(
+    settings: &Arc<Settings>,
+    store: Store,
+    link: Link,
+    mut channels: Channels,
+    watched: &Watched,
+) -> (Channels, Result<(), EngineError>) {
+    let (done, ended) = oneshot::channel();
+    let (settings, watched) = (settings.clone(), watched.clone());
+    std::thread::spawn(move || {
+        let worked = drive(&settings, store, link, &mut channels, &watched);
+        let _ = done.send((channels, worked));
+    });
+    ended
+        .await
+        .expect("a panic of the driver is a fault of ours")
+}
+
+fn drive(
     settings: &Settings,
     store: Store,
-    link: &Link,
-    jobs: &mut mpsc::Receiver<Job>,
-    live: &watch::Sender<Option<Live>>,
+    link: Link,
+    channels: &mut Channels,
+    watched: &Watched,
 ) -> Result<(), EngineError> {
-    let mut leader = Leader::resume(settings, store.clone(), link.clone()).await?;
-    let link = link.clone();
-    live.send_replace(Some(Live { link, store }));
+    let mut driver = Driver::resume(settings, store.clone(), link.clone())?;
+    // Alone it leads from here on: whoever comes first is not told to come again.
+    driver.tick()?;
+    watched.live.send_replace(Some(Live { link, store }));
     metrics::gauge!(READY).set(1.0);
-    leader.work(jobs).await
+    driver.work(channels, watched)
 }
 
 /// Asks now and then, so that an HSM that hangs is found out when nobody else asks.
-async fn heartbeat(link: &Link, silence: Duration) -> LinkError {
+async fn heartbeat(link: Link, silence: Duration) {
     loop {
         tokio::time::sleep(silence / 2).await;
-        match link.call(&Request::Inspect).await {
-            Ok(_) | Err(LinkError::Hsm(_)) => {}
-            Err(error) => return error,
+        // A call without an answer gives the link up, and the driver sees that.
+        let asked = link.call(&Request::Inspect).await;
+        if !matches!(asked, Ok(_) | Err(LinkError::Hsm(_))) {
+            return;
         }
     }
 }

@@ -1,22 +1,27 @@
-//! The genesis of a development fleet: one member, class `none` (DESIGN §9; the ceremony of real
-//! fleets comes with their platforms).
+//! The genesis of a development fleet: members of class `none` on one machine (DESIGN §9; the
+//! ceremony of real fleets comes with their platforms).
 //!
-//! Safe to stop anywhere and to start again: the HSM repeats its draft; the manifest is put down
-//! before the HSM is bound to it; and the genesis entry follows from the manifest alone.
+//! One member makes the fleet's secret and hands it over to each of the others, sealed to a key
+//! that the other's identity signed and the manifest names.
+//!
+//! Safe to stop anywhere and to start again: each HSM repeats its draft; the manifest is put down at
+//! every member before any HSM is bound to it; and the genesis entry follows from the manifest
+//! alone.
 
-use crate::Limits;
 use crate::engine::EngineError;
-use crate::link::{self, HsmCommand, LinkError};
+use crate::link::{self, Link, LinkError};
 use crate::record::Recorder;
-use crate::store::{Store, StoreError};
-use std::path::Path;
+use crate::store::{Standing, Store, StoreError};
+use crate::{Config, Limits};
+use std::path::PathBuf;
 use strongroom_crypto::statement::{self, Label, SigningKey};
-use strongroom_wire::frame::{Drafted, FRAME_VERSION, HsmError, Phase, Request, Response, Welcome};
+use strongroom_peers::HostKey;
+use strongroom_wire::frame::{
+    Drafted, FRAME_VERSION, HsmError, Phase, Request, Response, SealedSecret, Welcome,
+};
 use strongroom_wire::manifest::{Bundle, FleetKey, Manifest, Member, Policy};
-use strongroom_wire::{Digest, KeyId, MemberId, PublicKey, Signature, encode};
-
-/// The only member's slot.
-pub const ONLY_MEMBER: MemberId = MemberId(1);
+use strongroom_wire::{Digest, KeyId, MemberId, PublicKey, Signature, decode, encode};
+use tokio::process::Child;
 
 /// Who vouches for a development fleet.
 pub struct Founders {
@@ -24,75 +29,187 @@ pub struct Founders {
     pub admin: PublicKey,
     /// Signs the manifest.
     pub operator: SigningKey,
+    /// Sets the fleet's clock, together with others if there are several.
+    pub officers: Vec<PublicKey>,
 }
 
-/// Begins a fleet of one in an empty store, or finds the one that is there.
+/// What a fleet is to be.
+pub struct Plan {
+    /// The policy.
+    pub policy: Policy,
+    /// R: members that may have been rolled back.
+    pub rollback_tolerance: u8,
+}
+
+/// A member to be.
+struct Site {
+    store_dir: PathBuf,
+    hsm_dir: PathBuf,
+    store: Store,
+    host: Digest,
+    link: Link,
+    child: Child,
+    welcome: Welcome,
+}
+
+impl Site {
+    async fn open(config: &Config) -> Result<Self, EngineError> {
+        let (store_dir, hsm_dir) = (config.store_dir(), config.hsm_dir());
+        let store = Store::open(&store_dir)?;
+        let key = HostKey::load_or_make(&config.host_key_dir()).map_err(EngineError::Settings)?;
+        let hsm = config
+            .hsm_command()
+            .map_err(|error| EngineError::Settings(error.to_string()))?;
+        let silence = Limits::default().hsm_silence;
+        let (link, child) = link::start(&hsm, &hsm_dir, silence, Recorder::default())
+            .map_err(|error| EngineError::Start(hsm.program.clone(), error))?;
+        let version = FRAME_VERSION;
+        let Response::Welcome(welcome) = link.call(&Request::Hello { version }).await? else {
+            return Err(LinkError::Unexpected.into());
+        };
+        Ok(Self {
+            store_dir,
+            hsm_dir,
+            store,
+            host: Digest(key.digest()),
+            link,
+            child,
+            welcome,
+        })
+    }
+
+    fn taken(&self) -> EngineError {
+        EngineError::Taken {
+            hsm: self.hsm_dir.clone(),
+            store: self.store_dir.clone(),
+        }
+    }
+
+    async fn draft(&self) -> Result<Drafted, EngineError> {
+        match self.link.call(&Request::Draft).await? {
+            Response::Drafted(drafted) => Ok(drafted),
+            _ => Err(LinkError::Unexpected.into()),
+        }
+    }
+
+    /// Binds the HSM to the fleet.
+    async fn begin(
+        &self,
+        bundle: &Bundle,
+        secret: Option<SealedSecret>,
+    ) -> Result<Standing, EngineError> {
+        let manifest = bundle.manifest.clone();
+        match self.link.call(&Request::Genesis { manifest, secret }).await {
+            Ok(Response::Standing { header, state }) => Ok(Standing {
+                header,
+                state,
+                certificate: Vec::new(),
+            }),
+            Ok(_) => Err(LinkError::Unexpected.into()),
+            // Another fleet's HSM, or one that went on without this store.
+            Err(LinkError::Hsm(HsmError::WrongPhase | HsmError::ManifestInvalid)) => {
+                Err(self.taken())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn end(mut self) {
+        drop(self.link);
+        let _ = self.child.kill().await;
+    }
+}
+
+/// Begins a fleet of members in empty stores, or finds the one that is there.
 ///
 /// # Errors
 /// [`EngineError`].
 pub async fn found(
-    store_dir: &Path,
-    hsm: &HsmCommand,
-    hsm_dir: &Path,
+    members: &[Config],
     founders: &Founders,
-    policy: Policy,
+    plan: Plan,
 ) -> Result<Bundle, EngineError> {
-    let store = Store::open(store_dir)?;
-    if let Some(bytes) = store.bundle()? {
-        return strongroom_wire::decode(&bytes)
-            .map_err(|_| StoreError::Corrupt("the fleet bundle").into());
+    if let Some(bundle) = found_before(members)? {
+        return Ok(bundle);
     }
-    let silence = Limits::default().hsm_silence;
-    let (link, mut child) = link::start(hsm, hsm_dir, silence, Recorder::default())
-        .map_err(|error| EngineError::Start(hsm.program.clone(), error))?;
-    let Response::Welcome(welcome) = link
-        .call(&Request::Hello {
-            version: FRAME_VERSION,
-        })
-        .await?
-    else {
-        return Err(LinkError::Unexpected.into());
+    let mut sites = Vec::with_capacity(members.len());
+    for config in members {
+        sites.push(Site::open(config).await?);
+    }
+    let bundle = agreed(&sites, founders, plan).await?;
+    let (founder, joiners) = sites.split_first().ok_or(LinkError::Unexpected)?;
+    let standing = founder.begin(&bundle, None).await?;
+    for (joiner, id) in joiners.iter().zip(2..) {
+        let secret = handed_over(founder, joiner, MemberId(id)).await?;
+        let standing = joiner.begin(&bundle, secret).await?;
+        joiner.store.found(&encode(&bundle), &standing)?;
+    }
+    // Last: until then it can be asked to hand over.
+    founder.store.found(&encode(&bundle), &standing)?;
+    for site in sites {
+        site.end().await;
+    }
+    Ok(bundle)
+}
+
+/// The fleet of the first member's store: it is written last.
+fn found_before(members: &[Config]) -> Result<Option<Bundle>, EngineError> {
+    let Some(first) = members.first() else {
+        return Ok(None);
     };
-    let taken = || EngineError::Taken {
-        hsm: hsm_dir.to_owned(),
-        store: store_dir.to_owned(),
-    };
-    let bundle = match (store.founding()?, &welcome.phase) {
+    let bundle = Store::open(&first.store_dir())?.bundle()?;
+    let bundle = bundle.map(|bytes| decode(&bytes));
+    let bundle = bundle.transpose();
+    Ok(bundle.map_err(|_| StoreError::Corrupt("the fleet bundle"))?)
+}
+
+/// The bundle that every store has, before any HSM is bound.
+async fn agreed(sites: &[Site], founders: &Founders, plan: Plan) -> Result<Bundle, EngineError> {
+    let mut begun = None;
+    for site in sites {
+        let known = site.store.founding()?.or(site.store.bundle()?);
+        let blank = matches!(site.welcome.phase, Phase::Blank);
         // Cut short before: the HSM may or may not have begun with this one. One that knows nothing
         // has not.
-        (Some(bytes), Phase::Drafted | Phase::Waiting { .. } | Phase::Standing { .. }) => {
-            strongroom_wire::decode::<Bundle>(&bytes)
-                .map_err(|_| StoreError::Corrupt("the bundle of a founding"))?
+        match known {
+            Some(bytes) if !blank => begun = Some(bytes),
+            None if !blank && !matches!(site.welcome.phase, Phase::Drafted) => {
+                return Err(site.taken());
+            }
+            _ => {}
         }
-        (_, Phase::Blank) | (None, Phase::Drafted) => {
-            let Response::Drafted(drafted) = link.call(&Request::Draft).await? else {
-                return Err(LinkError::Unexpected.into());
-            };
-            let bundle = signed(
-                genesis_manifest(&welcome, drafted, founders, policy)?,
-                founders,
-            );
-            store.begin_founding(&encode(&bundle))?;
-            bundle
+    }
+    let bundle = match begun {
+        Some(bytes) => {
+            decode::<Bundle>(&bytes).map_err(|_| StoreError::Corrupt("the bundle of a founding"))?
         }
-        (None, _) => return Err(taken()),
+        None => signed(genesis_manifest(sites, founders, plan).await?, founders),
     };
-    let begin = Request::Genesis {
-        manifest: bundle.manifest.clone(),
-    };
-    let (header, state) = match link.call(&begin).await {
-        Ok(Response::Standing { header, state }) => (header, state),
-        Ok(_) => return Err(LinkError::Unexpected.into()),
-        // Another fleet's HSM, or one that went on without this store.
-        Err(LinkError::Hsm(HsmError::WrongPhase | HsmError::ManifestInvalid)) => {
-            return Err(taken());
-        }
-        Err(error) => return Err(error.into()),
-    };
-    store.found(&encode(&bundle), &header, &state)?;
-    drop(link);
-    let _ = child.kill().await;
+    for site in sites {
+        site.store.begin_founding(&encode(&bundle))?;
+    }
     Ok(bundle)
+}
+
+/// The secret for a joiner; none if it has it.
+async fn handed_over(
+    founder: &Site,
+    joiner: &Site,
+    member: MemberId,
+) -> Result<Option<SealedSecret>, EngineError> {
+    if !matches!(joiner.welcome.phase, Phase::Blank | Phase::Drafted) {
+        return Ok(None);
+    }
+    let drafted = joiner.draft().await?;
+    let ask = Request::HandOver {
+        member,
+        key: drafted.handover,
+        signature: drafted.signature,
+    };
+    match founder.link.call(&ask).await? {
+        Response::HandedOver { secret } => Ok(Some(secret)),
+        _ => Err(LinkError::Unexpected.into()),
+    }
 }
 
 fn signed(manifest: Manifest, founders: &Founders) -> Bundle {
@@ -104,13 +221,30 @@ fn signed(manifest: Manifest, founders: &Founders) -> Bundle {
     }
 }
 
-fn genesis_manifest(
-    welcome: &Welcome,
-    drafted: Drafted,
+async fn genesis_manifest(
+    sites: &[Site],
     founders: &Founders,
-    policy: Policy,
-) -> Result<Manifest, LinkError> {
-    let public = drafted.hpke.try_into().map_err(|_| LinkError::Unexpected)?;
+    plan: Plan,
+) -> Result<Manifest, EngineError> {
+    let mut drafts = Vec::with_capacity(sites.len());
+    for site in sites {
+        drafts.push(site.draft().await?);
+    }
+    let first = drafts.first().ok_or(LinkError::Unexpected)?;
+    let public = first.hpke.clone();
+    let public = public.try_into().map_err(|_| LinkError::Unexpected)?;
+    let members = sites.iter().zip(&drafts).zip(1..);
+    let members = members.map(|((site, drafted), id)| Member {
+        id: MemberId(id),
+        identity: drafted.identity,
+        platform: site.welcome.platform.clone(),
+        class: site.welcome.class,
+        measurement: Digest([0; 32]),
+        site: format!("local-{id}"),
+        host: site.host,
+    });
+    let officers_threshold =
+        founders.officers.len() / 2 + usize::from(!founders.officers.is_empty());
     Ok(Manifest {
         version: 1,
         fleet: None,
@@ -120,23 +254,16 @@ fn genesis_manifest(
             id: KeyId(1),
             public,
         }],
-        opaque: drafted.opaque,
-        members: vec![Member {
-            id: ONLY_MEMBER,
-            identity: drafted.identity,
-            platform: welcome.platform.clone(),
-            class: welcome.class,
-            measurement: Digest([0; 32]),
-            site: "local".to_owned(),
-        }],
-        rollback_tolerance: 0,
-        policy,
+        opaque: first.opaque,
+        members: members.collect(),
+        rollback_tolerance: plan.rollback_tolerance,
+        policy: plan.policy,
         cells: 1,
         resurrections_max: 0,
         admin: founders.admin,
         operator: PublicKey(founders.operator.public()),
-        officers: Vec::new(),
-        officers_threshold: 0,
+        officers: founders.officers.clone(),
+        officers_threshold: u8::try_from(officers_threshold).unwrap_or(u8::MAX),
         auditors: Vec::new(),
         auditors_threshold: 0,
         not_after: None,

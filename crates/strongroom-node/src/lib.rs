@@ -6,7 +6,9 @@
 
 pub mod admission;
 pub mod api;
+mod copy;
 pub mod engine;
+mod forward;
 pub mod genesis;
 pub mod link;
 pub mod metrics;
@@ -20,17 +22,20 @@ pub mod tls;
 use crate::engine::{EngineError, Settings};
 use crate::link::HsmCommand;
 use crate::store::{Store, StoreError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use strongroom_peers::{Asked, HostKey, Incoming, Peer, Peers};
+use strongroom_wire::MemberId;
 use strongroom_wire::limits::HANDLES_MAX;
 use strongroom_wire::manifest::{Bundle, Manifest};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 /// A node's configuration (`node.toml`).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Address and port to serve HTTPS on. Port 0 takes a free one.
@@ -45,6 +50,18 @@ pub struct Config {
     pub key: Option<PathBuf>,
     /// Development only: a file for all that this host sees.
     pub record: Option<PathBuf>,
+    /// The other hosts of the fleet; without it this is a fleet of one.
+    pub peers: Option<PeersConfig>,
+}
+
+/// Where the hosts of a fleet find each other. Who they are, the manifest says.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeersConfig {
+    /// Address and port for the other hosts to dial.
+    pub listen: SocketAddr,
+    /// `host:port` of each other member, by its number.
+    pub addresses: BTreeMap<String, String>,
 }
 
 /// What a node takes on at once, and how long it waits.
@@ -63,6 +80,8 @@ pub struct Limits {
     pub head: Duration,
     /// A request must be answered within this, its body included.
     pub request: Duration,
+    /// Applied entries that a fleet's log keeps.
+    pub log_kept: u64,
 }
 
 impl Default for Limits {
@@ -74,6 +93,7 @@ impl Default for Limits {
             hsm_silence: Duration::from_secs(15),
             head: Duration::from_secs(15),
             request: Duration::from_secs(20),
+            log_kept: store::LOG_KEPT,
         }
     }
 }
@@ -124,6 +144,14 @@ impl Config {
         toml::from_str(&text).map_err(|e| failed(&e))
     }
 
+    /// As a file.
+    ///
+    /// # Panics
+    /// Never: every field has a form in TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("addresses, paths and maps of them have a form in TOML")
+    }
+
     /// The store's directory.
     pub fn store_dir(&self) -> PathBuf {
         self.data.join("store")
@@ -132,6 +160,11 @@ impl Config {
     /// The HSM's directory.
     pub fn hsm_dir(&self) -> PathBuf {
         self.data.join("hsm")
+    }
+
+    /// Where the key by which other hosts know this one lies.
+    pub fn host_key_dir(&self) -> PathBuf {
+        self.data.join("host")
     }
 
     /// Where development certificates lie; `ca.pem` among them.
@@ -158,10 +191,12 @@ impl Config {
 /// A node that listens and has its fleet; not yet serving.
 pub struct Node {
     shared: Arc<api::Shared>,
-    settings: Settings,
+    settings: Arc<Settings>,
     limits: Limits,
-    jobs: mpsc::Receiver<engine::Job>,
-    live: watch::Sender<Option<engine::Live>>,
+    channels: engine::Channels,
+    watched: engine::Watched,
+    stop: watch::Sender<bool>,
+    asked: Option<mpsc::Receiver<Asked>>,
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
 }
@@ -191,6 +226,7 @@ impl Node {
         let listener =
             TcpListener::bind(config.listen).map_err(|e| NodeError::Listen(config.listen, e))?;
         listener.set_nonblocking(true).map_err(NodeError::Serve)?;
+        copy::mend(&config.store_dir()).map_err(NodeError::Serve)?;
         let store = Store::open(&config.store_dir()).map_err(EngineError::from)?;
         let bundle = store.bundle().map_err(EngineError::from)?;
         let bundle = bundle.ok_or(NodeError::NoFleet)?;
@@ -201,6 +237,9 @@ impl Node {
         drop(store);
         let (jobs_in, jobs) = mpsc::channel(queued);
         let (live, live_out) = watch::channel(None);
+        let (leader, leader_out) = watch::channel(None);
+        let (stop, stopped) = watch::channel(false);
+        let met = Met::with(config, &manifest)?;
         let recorder = match &config.record {
             Some(path) => record::Recorder::open(path)
                 .map_err(|e| NodeError::Config(format!("{}: {e}", path.display())))?,
@@ -211,9 +250,13 @@ impl Node {
             recorder: recorder.clone(),
             bundle,
             fleet: manifest.fleet_id(),
-            manifest,
+            manifest: manifest.clone(),
             admission: admission.clone(),
             live: live_out,
+            member: met.member,
+            leader: leader_out,
+            peers: met.peers.clone(),
+            copies: copy::Copies::default(),
             jobs: jobs_in,
             starts: places(limits.starts),
             finishes: places(limits.finishes),
@@ -227,15 +270,25 @@ impl Node {
             hsm_dir: config.hsm_dir(),
             hsm,
             hsm_silence: limits.hsm_silence,
+            log_kept: limits.log_kept,
             admission,
+            member: met.member,
+            manifest,
+            peers: met.peers,
             recorder,
         };
         Ok(Self {
             shared: Arc::new(shared),
-            settings,
+            settings: Arc::new(settings),
             limits,
-            jobs,
-            live,
+            channels: engine::Channels {
+                jobs,
+                messages: met.messages,
+                stop: stopped,
+            },
+            watched: engine::Watched { live, leader },
+            stop,
+            asked: met.asked,
             listener,
             tls,
         })
@@ -254,26 +307,106 @@ impl Node {
     /// # Errors
     /// [`NodeError`].
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), NodeError> {
+        let peers = self.shared.peers.clone();
+        let ended = self.serve(stop).await;
+        if let Some(peers) = peers {
+            peers.close().await;
+        }
+        ended
+    }
+
+    async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), NodeError> {
         let handle = axum_server::Handle::new();
         let prometheus = self.shared.prometheus.clone();
-        let routes = api::router(self.shared);
+        let routes = api::router(self.shared.clone());
         let (listener, limits) = (self.listener, self.limits);
         let server = serve::serve(listener, self.tls, routes, &limits, handle.clone());
         let upkeep = upkeep(prometheus);
-        let engine = engine::run(self.settings, self.jobs, self.live);
+        let peers = match self.asked {
+            Some(asked) => tokio::spawn(forward::serve(self.shared, asked)),
+            None => tokio::spawn(std::future::pending()),
+        };
+        let engine = engine::run(self.settings, self.channels, self.watched);
         tokio::pin!(server, engine, upkeep);
-        tokio::select! {
+        let ended = tokio::select! {
             served = &mut server => served,
-            ended = &mut engine => Ok(ended?),
+            ended = &mut engine => return Ok(ended?),
             () = &mut upkeep => Ok(()),
             () = stop => {
                 handle.graceful_shutdown(Some(Duration::from_secs(5)));
                 tokio::select! {
                     served = &mut server => served,
-                    ended = &mut engine => Ok(ended?),
+                    ended = &mut engine => return Ok(ended?),
                 }
             }
-        }
+        };
+        peers.abort();
+        // Its thread has the store open until then.
+        self.stop.send_replace(true);
+        engine.await?;
+        ended
+    }
+}
+
+/// Who this host is among the fleet's, and the line to them.
+struct Met {
+    member: MemberId,
+    peers: Option<Peers>,
+    messages: mpsc::Receiver<Incoming>,
+    asked: Option<mpsc::Receiver<Asked>>,
+}
+
+impl Met {
+    fn with(config: &Config, manifest: &Manifest) -> Result<Self, NodeError> {
+        let failed = |error: String| NodeError::Config(error);
+        let key = HostKey::load_or_make(&config.host_key_dir()).map_err(failed)?;
+        let own = manifest.members.iter().find(|m| m.host.0 == key.digest());
+        let own = own.ok_or_else(|| {
+            let dir = config.host_key_dir();
+            failed(format!(
+                "the key in {} is of no member of this fleet: put the right one back",
+                dir.display()
+            ))
+        })?;
+        let member = own.id;
+        let Some(peers) = &config.peers else {
+            if manifest.members.len() > 1 {
+                let words = "this fleet has several members: set [peers] in node.toml";
+                return Err(failed(words.to_owned()));
+            }
+            return Ok(Self {
+                member,
+                peers: None,
+                messages: mpsc::channel(1).1,
+                asked: None,
+            });
+        };
+        let others = manifest.members.iter().filter(|m| m.id != member);
+        let others = others.map(|other| {
+            let address = peers.addresses.get(&other.id.to_string()).cloned();
+            let missing = || failed(format!("peers: no address for member {}", other.id));
+            Ok(Peer {
+                id: other.id,
+                address: address.ok_or_else(missing)?,
+                digest: other.host.0,
+            })
+        });
+        let listener =
+            TcpListener::bind(peers.listen).map_err(|e| NodeError::Listen(peers.listen, e))?;
+        let started = Peers::start(strongroom_peers::Settings {
+            id: member,
+            key,
+            listener,
+            peers: others.collect::<Result<_, NodeError>>()?,
+            limits: strongroom_peers::Limits::default(),
+        });
+        let started = started.map_err(|e| NodeError::Config(e.to_string()))?;
+        Ok(Self {
+            member,
+            peers: Some(started.peers),
+            messages: started.incoming,
+            asked: Some(started.asked),
+        })
     }
 }
 

@@ -1,11 +1,13 @@
 //! The names of all metrics, and what each one means. No label holds anything about a user: the
-//! labels are `problem`, `error` and `class`, each with a fixed set of values. How many guesses
-//! were spent or proved right is not among them: the HSM tells its host no outcomes (DESIGN §5).
+//! labels are `problem`, `error`, `event` and `class`, each with a fixed set of values. How many
+//! guesses were spent or proved right is not among them: the HSM tells its host no outcomes (DESIGN
+//! §5).
 
 use crate::NodeError;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::sync::{Mutex, PoisonError};
+use strongroom_peers::PEER_EVENTS;
 use strongroom_wire::entry::{EntryHeader, State};
 
 /// Answers that were problems, by `problem`.
@@ -28,6 +30,8 @@ pub const REQUEST: &str = "strongroom_request_seconds";
 pub const TENANTS: &str = "strongroom_tenants_total";
 /// Connections refused at the limit.
 pub const CONNECTIONS_REFUSED: &str = "strongroom_connections_refused_total";
+/// What the replica did, by `event`: `leads`, `deposed`, `follows`, `behind`, `refused`.
+pub const REPLICA_EVENTS: &str = "strongroom_replica_events_total";
 
 /// Installs the recorder once for this process, and describes every metric.
 pub(crate) fn install() -> Result<PrometheusHandle, NodeError> {
@@ -52,6 +56,8 @@ fn describe() {
     describe_histogram!(BATCH, "Operations in a batch");
     describe_histogram!(COMMIT, Unit::Seconds, "From a batch's proof to its answers");
     describe_histogram!(REQUEST, Unit::Seconds, "From body to answer, by class");
+    describe_counter!(REPLICA_EVENTS, "What the replica did, by name");
+    describe_counter!(PEER_EVENTS, "What went wrong between hosts, by name");
     describe_counter!(TENANTS, "Tenants ever created");
     describe_counter!(CONNECTIONS_REFUSED, "Connections refused at the limit");
 }

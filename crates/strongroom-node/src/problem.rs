@@ -19,18 +19,22 @@ use strongroom_wire::tenant::TenantRefusal;
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
-    name: &'static str,
+    name: Cow<'static, str>,
     detail: Cow<'static, str>,
     retry_after_s: Option<u64>,
+    /// The fleet may have done it, but the answer is lost: the very same request, sent again, gets
+    /// it. A host of a fleet does so itself.
+    lost: bool,
 }
 
 impl Problem {
     const fn new(status: StatusCode, name: &'static str, detail: &'static str) -> Self {
         Self {
             status,
-            name,
+            name: Cow::Borrowed(name),
             detail: Cow::Borrowed(detail),
             retry_after_s: None,
+            lost: false,
         }
     }
 
@@ -39,12 +43,49 @@ impl Problem {
     pub(crate) const fn busy() -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            name: "busy",
+            name: Cow::Borrowed("busy"),
             detail: Cow::Borrowed(
                 "the vault is busy or starting, or the answer was lost; send the very same \
                  request again: it costs no other guess",
             ),
             retry_after_s: Some(1),
+            lost: false,
+        }
+    }
+
+    /// As [`Self::busy`], where another host may have what it takes.
+    pub(crate) const fn lost() -> Self {
+        let mut problem = Self::busy();
+        problem.lost = true;
+        problem
+    }
+
+    /// Whether the same request may go better elsewhere.
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// For another host, which gives it to its client.
+    pub(crate) fn to_parts(&self) -> (u16, String, String, Option<u64>, bool) {
+        let (name, detail) = (self.name.to_string(), self.detail.to_string());
+        (
+            self.status.as_u16(),
+            name,
+            detail,
+            self.retry_after_s,
+            self.lost,
+        )
+    }
+
+    /// From another host.
+    pub(crate) fn from_parts(parts: (u16, String, String, Option<u64>, bool)) -> Self {
+        let (status, name, detail, retry_after_s, lost) = parts;
+        Self {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
+            name: Cow::Owned(name),
+            detail: Cow::Owned(detail),
+            retry_after_s,
+            lost,
         }
     }
 
@@ -76,9 +117,10 @@ impl Problem {
     pub(crate) fn tenant(refusal: TenantRefusal) -> Self {
         Self {
             status: StatusCode::CONFLICT,
-            name: "tenant",
+            name: Cow::Borrowed("tenant"),
             detail: Cow::Owned(format!("the fleet refused the change: {refusal:?}")),
             retry_after_s: None,
+            lost: false,
         }
     }
 }
@@ -93,11 +135,12 @@ impl From<Denied> for Problem {
             ),
             Denied::Rate(seconds) => Self {
                 status: StatusCode::TOO_MANY_REQUESTS,
-                name: "rate",
+                name: Cow::Borrowed("rate"),
                 detail: Cow::Borrowed(
                     "too many requests for this account or tenant; nothing was spent",
                 ),
                 retry_after_s: Some(seconds),
+                lost: false,
             },
         }
     }
@@ -106,18 +149,15 @@ impl From<Denied> for Problem {
 impl From<LinkError> for Problem {
     fn from(error: LinkError) -> Self {
         match error {
-            LinkError::Closed | LinkError::Silent => Self::busy(),
+            LinkError::Closed | LinkError::Silent => Self::lost(),
             LinkError::Hsm(HsmError::EnvelopeUnopened | HsmError::FrameMalformed) => {
                 Self::malformed()
             }
-            // It is full, starting, or another process than the one that gave the handle.
+            LinkError::Hsm(HsmError::Busy | HsmError::TooEarly) => Self::busy(),
+            // It is starting, or another process than the one that gave the handle.
             LinkError::Hsm(
-                HsmError::Busy
-                | HsmError::HandleUnknown
-                | HsmError::NotLeading
-                | HsmError::TooEarly
-                | HsmError::WrongPhase,
-            ) => Self::busy(),
+                HsmError::HandleUnknown | HsmError::NotLeading | HsmError::WrongPhase,
+            ) => Self::lost(),
             LinkError::Hsm(_) | LinkError::Unexpected => {
                 tracing::error!(%error, "the HSM refused what this node brought");
                 Self::fault()
@@ -140,7 +180,7 @@ impl From<BytesRejection> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let name = self.name;
-        ::metrics::counter!(PROBLEMS, "problem" => name).increment(1);
+        ::metrics::counter!(PROBLEMS, "problem" => name.clone()).increment(1);
         let body = json!({
             "type": format!("urn:strongroom:problem:{name}"),
             "title": name, "status": self.status.as_u16(), "detail": self.detail,

@@ -8,15 +8,23 @@
 //! Invariant: nothing enters the database that the journal has not synced. The database flushes
 //! its parts one by one, whenever it likes; were there unsynced writes among them, a power cut
 //! could leave one part ahead of the others.
+//!
+//! The log holds entries of several branches beside each other, by index and hash: the HSM may stand
+//! on one until what replaces it is applied. Applied entries stay for a while, for members that
+//! were away.
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable as _,
+};
+use minicbor::{Decode, Encode};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use strongroom_replica::{Certificate, Logged, MESSAGE_BYTES};
 use strongroom_tree::prover::{PageWrite, Pages};
-use strongroom_wire::entry::{Entry, EntryHeader, Kind, State, Tip, writes_digest};
+use strongroom_wire::entry::{EntryHeader, State, Tip, Write};
 use strongroom_wire::tenant::Tenant;
-use strongroom_wire::{LogIndex, decode, encode};
+use strongroom_wire::{Digest, LogIndex, RecordId, decode, encode};
 
 /// Why the store cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +72,9 @@ pub struct Store {
     log: Keyspace,
     meta: Keyspace,
     tenants: Keyspace,
-    pending: Keyspace,
     applied: Arc<RwLock<Applied>>,
+    /// Applied entries kept in the log.
+    kept: u64,
 }
 
 /// What was applied since the last append: one entry, or those of a replay.
@@ -74,11 +83,29 @@ struct Applied {
     leaves: HashMap<[u8; 32], Vec<u8>>,
     /// `None`: the page is gone.
     pages: HashMap<Vec<u8>, Option<Vec<u8>>>,
-    standing: Option<(EntryHeader, State)>,
+    standing: Option<Standing>,
     tenants: HashMap<String, Tenant>,
-    /// Indices of the entries that leave the log.
-    entries: Vec<LogIndex>,
+    /// Keys of the entries that leave the log: of dead branches, or old enough.
+    gone: Vec<Vec<u8>>,
 }
+
+/// Where a store stands: the newest applied entry, and who sealed it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Standing {
+    /// Its header.
+    #[n(0)]
+    pub header: EntryHeader,
+    /// Its state.
+    #[n(1)]
+    pub state: State,
+    /// Its certificate; empty for the genesis, which needs none, and between entries of one run.
+    #[n(2)]
+    pub certificate: Certificate,
+}
+
+/// Applied entries that a fleet's log keeps, for members that were away for a while. Whoever was
+/// away for longer takes a copy of the store.
+pub const LOG_KEPT: u64 = 512;
 
 /// Journal kept before its parts are flushed to tables, bytes: what a restart reads at most, and
 /// what the disk holds beside the tables.
@@ -108,10 +135,17 @@ impl Store {
             log: keyspace("log")?,
             meta: keyspace("meta")?,
             tenants: keyspace("tenants")?,
-            pending: keyspace("pending")?,
             applied: Arc::default(),
+            kept: 0,
             database,
         })
+    }
+
+    /// Keeps so many applied entries in the log.
+    #[must_use]
+    pub fn keeping(mut self, kept: u64) -> Self {
+        self.kept = kept;
+        self
     }
 
     /// The sealed leaf under a key.
@@ -133,18 +167,19 @@ impl Store {
         Ok(self.meta.get(BUNDLE)?.map(|bytes| bytes.to_vec()))
     }
 
-    /// Where the store stands: the newest applied entry's header and state.
+    /// Where the store stands.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn standing(&self) -> Result<Option<(EntryHeader, State)>, StoreError> {
+    pub fn standing(&self) -> Result<Option<Standing>, StoreError> {
         if let Some(standing) = &self.applied().standing {
             return Ok(Some(standing.clone()));
         }
         let Some(bytes) = self.meta.get(STANDING)? else {
             return Ok(None);
         };
-        decode(&bytes)
+        let standing = decode(&bytes);
+        standing
             .map(Some)
             .map_err(|_| StoreError::Corrupt("the standing header"))
     }
@@ -171,15 +206,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn found(
-        &self,
-        bundle: &[u8],
-        header: &EntryHeader,
-        state: &State,
-    ) -> Result<(), StoreError> {
+    pub fn found(&self, bundle: &[u8], standing: &Standing) -> Result<(), StoreError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&self.meta, BUNDLE, bundle);
-        batch.insert(&self.meta, STANDING, encode(&(header, state)));
+        batch.insert(&self.meta, STANDING, encode(standing));
         batch.remove(&self.meta, FOUNDING);
         Ok(batch.commit()?)
     }
@@ -188,27 +218,24 @@ impl Store {
         self.applied.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends an entry to the log; durable before it returns, with everything applied before.
-    /// The entry of a tenant takes the tenant in clear with it: the leaf is sealed, and without
-    /// the clear copy no user of the tenant would ever be admitted.
+    /// Appends entries to the log, beside those of other branches; durable before it returns, with
+    /// everything applied before.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn append(&self, entry: &Entry, tenant: Option<&Tenant>) -> Result<(), StoreError> {
-        let index = entry.proposal.header.index.0.to_be_bytes();
+    pub fn append(&self, entries: &[&Logged]) -> Result<(), StoreError> {
         let mut batch = self
             .database
             .batch()
             .durability(Some(PersistMode::SyncData));
         self.put_applied(&mut batch);
-        batch.insert(&self.log, index, encode(entry));
-        match tenant {
-            Some(tenant) => batch.insert(&self.pending, index, encode(tenant)),
-            // An entry that became void may have left one there.
-            None if entry.proposal.header.kind == Kind::Tenant => {
-                batch.remove(&self.pending, index);
-            }
-            None => {}
+        for logged in entries {
+            let header = logged.header();
+            batch.insert(
+                &self.log,
+                log_key(header.index, &header.hash()),
+                encode(*logged),
+            );
         }
         batch.commit()?;
         // It can be read in the database by now. Whoever looks finds it in one of the two.
@@ -228,92 +255,239 @@ impl Store {
                 None => batch.remove(&self.pages, id.as_slice()),
             }
         }
-        if let Some((header, state)) = &applied.standing {
-            batch.insert(&self.meta, STANDING, encode(&(header, state)));
+        if let Some(standing) = &applied.standing {
+            batch.insert(&self.meta, STANDING, encode(standing));
         }
         for (issuer, tenant) in &applied.tenants {
             batch.insert(&self.tenants, issuer.as_bytes(), encode(tenant));
         }
-        for index in &applied.entries {
-            batch.remove(&self.log, index.0.to_be_bytes());
-            if !applied.tenants.is_empty() {
-                batch.remove(&self.pending, index.0.to_be_bytes());
-            }
+        for key in &applied.gone {
+            batch.remove(&self.log, key.as_slice());
         }
     }
 
-    /// Applies a released entry: its leaves, the pages it changed, where the store stands, its
-    /// tenant in clear if it made or changed one, and its removal from the log. Readable at once,
-    /// durable with the next [`Self::append`], all or nothing; until then the log has the entry.
+    /// Applies a certified entry: its leaves, the pages it changed, where the store stands, its
+    /// tenant in clear if it made or changed one. Readable at once, durable with the next
+    /// [`Self::append`], all or nothing; until then the log has the entry.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn apply(&self, entry: &Entry, pages: Vec<PageWrite>) -> Result<(), StoreError> {
-        let header = &entry.proposal.header;
-        let tenant = match header.kind {
-            Kind::Tenant => self.pending.get(header.index.0.to_be_bytes())?,
-            Kind::Genesis | Kind::Batch => None,
-        };
+    pub fn apply(
+        &self,
+        logged: &Logged,
+        certificate: Option<&Certificate>,
+        pages: Vec<PageWrite>,
+    ) -> Result<(), StoreError> {
+        let header = logged.header();
+        let gone = self.outlived(header)?;
         let mut applied = self.applied.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = tenant {
-            let tenant: Tenant =
-                decode(&bytes).map_err(|_| StoreError::Corrupt("a pending tenant"))?;
-            applied.tenants.insert(tenant.issuer.clone(), tenant);
+        if let Some(tenant) = &logged.tenant {
+            applied
+                .tenants
+                .insert(tenant.issuer.clone(), tenant.clone());
         }
-        for write in &entry.writes {
+        for write in &logged.entry.writes {
             applied.leaves.insert(write.key.0, write.leaf.clone());
         }
         applied.pages.extend(pages);
-        applied.standing = Some((header.clone(), entry.state.clone()));
-        applied.entries.push(header.index);
+        applied.standing = Some(Standing {
+            header: header.clone(),
+            state: logged.entry.state.clone(),
+            certificate: certificate.cloned().unwrap_or_default(),
+        });
+        applied.gone.extend(gone);
         Ok(())
     }
 
-    /// The logged entries after `from`, in order and linked, up to the HSM's tip; those above it
-    /// are void and removed.
+    /// Keys of the entries that nobody needs once this one is applied: others of its index, and
+    /// those that have been kept long enough.
+    fn outlived(&self, header: &EntryHeader) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut gone = Vec::new();
+        let own = log_key(header.index, &header.hash());
+        for item in self.log.prefix(header.index.0.to_be_bytes()) {
+            let key = item.key()?;
+            if self.kept == 0 || key[..] != own {
+                gone.push(key.to_vec());
+            }
+        }
+        if let Some(old) = header
+            .index
+            .0
+            .checked_sub(self.kept)
+            .filter(|_| self.kept > 0)
+        {
+            for item in self.log.prefix(old.to_be_bytes()) {
+                gone.push(item.key()?.to_vec());
+            }
+        }
+        Ok(gone)
+    }
+
+    /// The logged entry of that place and hash, of any branch.
     ///
     /// # Errors
-    /// [`StoreError::Behind`] if the tip is not among them; [`StoreError::Corrupt`].
-    pub fn replay(&self, from: &EntryHeader, tip: &Tip) -> Result<Vec<Entry>, StoreError> {
-        // It drops what the database has applied; what stands in memory only would be lost with it.
-        assert!(
-            self.applied().entries.is_empty(),
-            "a log is replayed before anything is applied"
-        );
-        let mut entries = Vec::new();
-        let mut void = Vec::new();
-        let mut newest = from.tip();
-        for item in self.log.iter() {
+    /// [`StoreError`].
+    pub fn logged(&self, index: LogIndex, hash: &Digest) -> Result<Option<Logged>, StoreError> {
+        let Some(bytes) = self.log.get(log_key(index, hash))? else {
+            return Ok(None);
+        };
+        let logged: Logged =
+            decode(&bytes).map_err(|_| StoreError::Corrupt("an entry of the log"))?;
+        // The name is the header's; writes and state are vouched for by it.
+        if logged.header().hash() != *hash || !logged.is_whole() {
+            return Err(StoreError::Corrupt("an entry of the log"));
+        }
+        Ok(Some(logged))
+    }
+
+    /// The logged entries after one place up to another, in order; none if they are not all there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chain(&self, after: &Tip, upto: &Tip) -> Result<Option<Vec<Logged>>, StoreError> {
+        let (mut index, mut hash) = (upto.index, upto.hash);
+        let mut chain = Vec::new();
+        while index > after.index {
+            let Some(logged) = self.logged(index, &hash)? else {
+                return Ok(None);
+            };
+            hash = logged.header().previous;
+            index = LogIndex(index.0 - 1);
+            chain.push(logged);
+        }
+        chain.reverse();
+        Ok((index == after.index && hash == after.hash).then_some(chain))
+    }
+
+    /// Applied entries after one of them, about [`MESSAGE_BYTES`] of them; none if the log does not
+    /// go back so far, or the place is on no branch that was applied.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn applied_after(&self, after: &Tip) -> Result<Option<Vec<Logged>>, StoreError> {
+        let Some(standing) = self.standing()? else {
+            return Ok(None);
+        };
+        let newest = standing.header.tip();
+        let gone: Vec<Vec<u8>> = self.applied().gone.clone();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let mut hash = after.hash;
+        let from = after.index.next().0.to_be_bytes();
+        for item in self.log.range(from..) {
             let (key, value) = item.into_inner()?;
-            let entry: Entry =
-                decode(&value).map_err(|_| StoreError::Corrupt("an entry of the log"))?;
-            let header = &entry.proposal.header;
-            if header.index > tip.index || header.index <= from.index {
-                void.push(key);
+            if gone.iter().any(|gone| gone[..] == key[..]) {
                 continue;
             }
-            if header.previous != newest.hash || header.writes != writes_digest(&entry.writes) {
-                return Err(StoreError::Corrupt("the log's chain"));
+            let logged: Logged =
+                decode(&value).map_err(|_| StoreError::Corrupt("an entry of the log"))?;
+            let header = logged.header();
+            if header.index > newest.index || bytes > MESSAGE_BYTES {
+                break;
             }
-            newest = header.tip();
-            entries.push(entry);
+            if header.previous != hash {
+                return Ok(None);
+            }
+            hash = header.hash();
+            bytes += value.len();
+            entries.push(logged);
         }
-        if newest != *tip {
-            return Err(StoreError::Behind {
-                anchor: tip.index,
-                store: newest.index,
-            });
+        Ok((!entries.is_empty()).then_some(entries))
+    }
+
+    /// The database as it is now, for a copy: what is synced, all of one moment.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(Arc::new(self.database.snapshot()))
+    }
+
+    /// Where the store stood at a snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn standing_in(&self, snapshot: &Snapshot) -> Result<Standing, StoreError> {
+        let bytes = snapshot.0.get(&self.meta, STANDING)?;
+        let standing = bytes.and_then(|bytes| decode(&bytes).ok());
+        standing.ok_or(StoreError::Corrupt("the standing header"))
+    }
+
+    /// What a snapshot's log holds above where it stands.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn log_in(&self, snapshot: &Snapshot) -> Result<Vec<Logged>, StoreError> {
+        let from = self
+            .standing_in(snapshot)?
+            .header
+            .index
+            .next()
+            .0
+            .to_be_bytes();
+        let logged = snapshot.0.range::<&[u8], _>(&self.log, from.as_slice()..);
+        let logged = logged.map(|item| {
+            let (_, value) = item.into_inner()?;
+            decode(&value).map_err(|_| StoreError::Corrupt("an entry of the log"))
+        });
+        logged.collect()
+    }
+
+    /// Leaves of a snapshot in order of their keys, after one of them, about so many bytes; and
+    /// whether there are no more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn leaves_in(
+        &self,
+        snapshot: &Snapshot,
+        after: Option<&[u8; 32]>,
+        bytes_max: usize,
+    ) -> Result<(Vec<Write>, bool), StoreError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, |after| Excluded(after.as_slice()));
+        let (mut leaves, mut bytes) = (Vec::new(), 0);
+        for item in snapshot
+            .0
+            .range::<&[u8], _>(&self.leaves, (from, Unbounded))
+        {
+            if bytes > bytes_max {
+                return Ok((leaves, false));
+            }
+            let (key, leaf) = item.into_inner()?;
+            let key = key[..].try_into();
+            let key = RecordId(key.map_err(|_| StoreError::Corrupt("a leaf's key"))?);
+            bytes += leaf.len();
+            let leaf = leaf.to_vec();
+            leaves.push(Write { key, leaf });
         }
-        let mut batch = self
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
-        for key in void {
-            batch.remove(&self.pending, key.clone());
-            batch.remove(&self.log, key);
+        Ok((leaves, true))
+    }
+
+    /// Puts a part of a copy down.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_copied(&self, leaves: &[Write], pages: Vec<PageWrite>) -> Result<(), StoreError> {
+        let mut batch = self.database.batch();
+        for write in leaves {
+            batch.insert(&self.leaves, write.key.0, write.leaf.as_slice());
         }
-        batch.commit()?;
-        Ok(entries)
+        for (id, page) in pages {
+            match page {
+                Some(page) => batch.insert(&self.pages, id, page),
+                None => batch.remove(&self.pages, id),
+            }
+        }
+        Ok(batch.commit()?)
+    }
+
+    /// Puts tenants of a copy down.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_tenants(&self, tenants: &[Tenant]) -> Result<(), StoreError> {
+        let mut batch = self.database.batch();
+        for tenant in tenants {
+            batch.insert(&self.tenants, tenant.issuer.as_bytes(), encode(tenant));
+        }
+        Ok(batch.commit()?)
     }
 
     /// A tenant in clear, for admission.
@@ -365,6 +539,18 @@ impl Store {
     pub fn journal_bytes(&self) -> Result<u64, StoreError> {
         Ok(self.database.journal_disk_space()?)
     }
+}
+
+/// A moment of a store.
+#[derive(Clone)]
+pub struct Snapshot(Arc<fjall::Snapshot>);
+
+/// Entries in order of their index; of one index, by hash.
+fn log_key(index: LogIndex, hash: &Digest) -> [u8; 40] {
+    let mut key = [0; 40];
+    key[..8].copy_from_slice(&index.0.to_be_bytes());
+    key[8..].copy_from_slice(&hash.0);
+    key
 }
 
 impl Pages for Store {

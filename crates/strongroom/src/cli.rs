@@ -88,7 +88,13 @@ pub(crate) struct Dev {
     /// Where the vault's data and a ready profile go
     #[arg(long, default_value = "strongroom-dev")]
     pub(crate) dir: PathBuf,
-    /// Address and port; port 0 takes a free one
+    /// Members of the fleet, each a node and an HSM in processes of their own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub(crate) members: u8,
+    /// R: members that may be rolled back or cloned without breaking the bound on guesses
+    #[arg(long, default_value_t = 0, value_name = "R")]
+    pub(crate) rollback_tolerance: u8,
+    /// Address and port of the first member, the others take the next ports; port 0 takes free ones
     #[arg(long, default_value = "127.0.0.1:7311")]
     pub(crate) listen: SocketAddr,
     /// Waits: a person can sit out `short`, `demo` is shorter still, `default` is what a fleet has
@@ -254,7 +260,10 @@ pub(crate) enum Key {
 
 #[derive(Args)]
 pub(crate) struct Node {
-    /// Configuration: listen, data, and optionally hsm, certificate, key
+    /// Configuration: listen, data, and optionally peers, hsm, certificate, key
     #[arg(long, default_value = "node.toml")]
     pub(crate) config: PathBuf,
+    /// Stop when standard input ends, as it does when the process that started this one is gone
+    #[arg(long)]
+    pub(crate) with_parent: bool,
 }

@@ -66,7 +66,7 @@ pub(crate) async fn run(options: &cli::Demo, output: Output) -> Result<(), Failu
 
 async fn tell(story: &Story, dir: Option<&Path>, place: &Path) -> Result<(), Failure> {
     let since = Instant::now();
-    story.chapter("1. A vault: one node and its HSM process");
+    story.chapter("1. A vault: a fleet of five members, each a node with an HSM process");
     let mut vault = Vault::start(place).await?;
     story.done(since, &vault.words());
 
@@ -86,19 +86,32 @@ async fn tell(story: &Story, dir: Option<&Path>, place: &Path) -> Result<(), Fai
     let needles = Needles::of(&code, &registered.keys);
     drop((registered, connected));
 
-    story.chapter("4. The phone falls into a river; the vault has a power cut");
+    story.chapter("4. The phone falls into a river, and two of the five members die");
     let since = Instant::now();
     phone.wipe()?;
+    let dead = vault.kill_leader_and_another().await?;
+    let names: Vec<_> = dead.iter().map(u8::to_string).collect();
+    let words = format!(
+        "phone wiped; members {} killed (SIGKILL), the leader first",
+        names.join(" and ")
+    );
+    story.done(since, &words);
+
+    let keys = recover_and_compare(story, &vault, place, &code, (&source, &store)).await?;
+
+    story.chapter("6. The dead come back; then the power is cut at every site");
+    let since = Instant::now();
+    let index = vault.revive(&dead).await?;
+    story.done(since, &format!("all five stand at entry {index}"));
+    let since = Instant::now();
     vault.power_cut(place).await?;
     story.done(
         since,
-        "phone wiped; node and HSM killed (SIGKILL) and started again",
+        "all nodes and HSMs killed (SIGKILL) and started again",
     );
-
-    let keys = recover_and_compare(story, &vault, place, &code, (&source, &store)).await?;
     thief(story, &vault, place, &code, &keys).await?;
 
-    story.chapter("7. What the operator sees");
+    story.chapter("8. What the operator sees");
     let since = Instant::now();
     vault.stop().await?;
     let haystack = ["vault", "store", "seen"].map(|dir| place.join(dir));
@@ -157,7 +170,7 @@ async fn recover_and_compare(
     let recovered = connected.recover(read.expose().as_bytes(), SLOT).await?;
     story.done(
         since,
-        "backup key recovered (most of it is key stretching on the phone)",
+        "backup key recovered from the three that are left (most of it is key stretching)",
     );
     let since = Instant::now();
     let target = place.join("restored");
@@ -180,7 +193,7 @@ async fn thief(
     code: &RecoveryCode,
     keys: &BackupKeys,
 ) -> Result<(), Failure> {
-    story.chapter("6. A thief has the account, and guesses");
+    story.chapter("7. A thief has the account, and guesses");
     let phone = Phone::new(vault, &place.join("thief"))?;
     let connected = phone.connect().await?;
     let (mut guesses, mut refused) = (0, 0);

@@ -1,9 +1,12 @@
-//! `dev`: a vault of one member on this machine, with a ready profile. `node`: a node from its
-//! configuration.
+//! `dev`: a vault on this machine, of one member or several, with a ready profile. `node`: a node
+//! from its configuration.
+
+mod members;
 
 use crate::cli::{Dev, Node as NodeOptions, Waits};
 use crate::output::{Failure, Kind, Output};
 use crate::profile::{Class, Profile, Settings, TokensFrom};
+use members::{Members, Running};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -14,7 +17,7 @@ use strongroom_client::wire::{FleetId, PublicKey, encode};
 use strongroom_client::{FileJournal, Journal as _, Os};
 use strongroom_crypto::random::Entropy as _;
 use strongroom_crypto::statement::SigningKey;
-use strongroom_node::genesis::{self, Founders};
+use strongroom_node::genesis::{self, Founders, Plan};
 use strongroom_node::{Config, Node, NodeError};
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +26,7 @@ use tracing_subscriber::EnvFilter;
 struct Seeds {
     admin: String,
     operator: String,
+    officer: String,
     tenant_root: String,
     issuer: String,
 }
@@ -44,6 +48,7 @@ impl Seeds {
         let seeds = Self {
             admin: seed(),
             operator: seed(),
+            officer: seed(),
             tenant_root: seed(),
             issuer: seed(),
         };
@@ -111,59 +116,59 @@ async fn stopped() {
 pub(crate) async fn run(options: &Dev, output: Output) -> Result<(), Failure> {
     log();
     let seeds = Seeds::load(&options.dir)?;
-    let config = Config {
-        listen: options.listen,
-        data: options.dir.join("data"),
-        hsm: None,
-        certificate: None,
-        key: None,
-        record: options.record.clone(),
-    };
+    let members = Members::plan(options)?;
     let founders = Founders {
         admin: PublicKey(SigningKey::from_seed(&seed(&seeds.admin)?).public()),
         operator: SigningKey::from_seed(&seed(&seeds.operator)?),
+        officers: vec![PublicKey(
+            SigningKey::from_seed(&seed(&seeds.officer)?).public(),
+        )],
     };
-    let bundle = genesis::found(
-        &config.store_dir(),
-        &config.hsm_command()?,
-        &config.hsm_dir(),
-        &founders,
-        policy(options.waits),
-    )
-    .await
-    .map_err(NodeError::from)?;
-    let node = Node::open(&config)?;
-    let server = format!("https://{}", node.address()?);
-    let ready = announce(options, &config, &seeds, &bundle, &server, output);
+    let plan = Plan {
+        policy: policy(options.waits),
+        rollback_tolerance: options.rollback_tolerance,
+    };
+    let bundle = genesis::found(&members.configs(), &founders, plan)
+        .await
+        .map_err(NodeError::from)?;
+    let running = members.start(options.members > 1)?;
+    let ready = announce(options, &running, &seeds, &bundle, output);
     tokio::select! {
-        served = node.run(stopped()) => return Ok(served?),
+        ended = running.ended(stopped()) => return ended,
         ready = ready => ready?,
     }
     Ok(())
 }
 
-/// Once the node answers: the tenant, the profile, and a word to the person. Then waits for ever.
+/// Once a node answers: the tenant, the profile, and a word to the person. Then waits for ever.
 async fn announce(
     options: &Dev,
-    config: &Config,
+    running: &Running,
     seeds: &Seeds,
     bundle: &Bundle,
-    server: &str,
     output: Output,
 ) -> Result<(), Failure> {
-    let authority = config.tls_dir().join("ca.pem");
+    let authority = options.dir.join("ca.pem");
     let manifest = bundle.manifest();
     let fleet = manifest
         .map_err(|_| Failure::new(Kind::Fault, "the stored fleet bundle is damaged"))?
         .fleet_id();
-    found_tenant(server, &std::fs::read(&authority)?, seeds, fleet).await?;
+    let servers = running.servers();
+    let authorities = running.authorities().await?;
+    FileJournal::open(&options.dir)?.put("ca.pem", &authorities)?;
+    found_tenant(&servers, &authorities, seeds, fleet).await?;
+    let (server, other_servers) = match &servers[..] {
+        [first, others @ ..] => (first.clone(), others.to_vec()),
+        [] => return Err(Failure::new(Kind::Fault, "no member runs")),
+    };
     let profile = options.dir.join("phone");
     let settings = Settings {
-        server: server.to_owned(),
+        server: server.clone(),
+        other_servers,
         fleet: fleet.to_string(),
         authority: Some(std::path::absolute(&authority)?),
         class_min: Class::None,
-        rollback_tolerance_min: 0,
+        rollback_tolerance_min: options.rollback_tolerance,
         tokens: TokensFrom::Development {
             issuer: ISSUER.to_owned(),
             seed: seeds.issuer.clone(),
@@ -173,20 +178,27 @@ async fn announce(
     Profile::create(&profile, &settings)?;
     let ready = json!({
         "server": server, "fleet": fleet.to_string(), "profile": profile,
-        "authority": authority, "pid": std::process::id(),
+        "authority": authority, "pid": std::process::id(), "members": running.described(),
     });
-    output.answer(&ready, || words(server, &fleet, &profile));
+    output.answer(&ready, || words(running, &fleet, &profile));
     std::future::pending().await
 }
 
-fn words(server: &str, fleet: &FleetId, profile: &PathBuf) -> String {
+fn words(running: &Running, fleet: &FleetId, profile: &PathBuf) -> String {
+    let servers = running.servers();
+    let members = match servers.len() {
+        1 => "one member".to_owned(),
+        several => format!("{several} members"),
+    };
+    let server = servers.first().map_or("", String::as_str);
     format!(
-        "A vault of one member is running. Development only: whoever is root here reads it.\n\n  \
-         server   {server}\n  fleet    {fleet}\n  status   {server}/v1/status, /metrics, \
+        "A vault of {members} is running. Development only: whoever is root here reads it.\n\n\
+         {}  fleet    {fleet}\n  status   {server}/v1/status, /metrics, \
          /openapi.json\n\nIn another terminal:\n\n  export STRONGROOM_PROFILE={}\n  \
          strongroom register\n  strongroom backup SOME_DIRECTORY --store my-backups\n  strongroom \
          recover\n  strongroom restore NEW_DIRECTORY --store my-backups\n  strongroom status\n\n\
          Ctrl-C stops it; the same command goes on with the same data.",
+        running.lines(),
         std::path::absolute(profile)
             .unwrap_or_else(|_| profile.clone())
             .display()
@@ -194,13 +206,13 @@ fn words(server: &str, fleet: &FleetId, profile: &PathBuf) -> String {
 }
 
 async fn found_tenant(
-    server: &str,
+    servers: &[String],
     authority: &[u8],
     seeds: &Seeds,
     fleet: FleetId,
 ) -> Result<(), Failure> {
     let failed = |error| Failure::from(strongroom_client::Error::Transport(error));
-    let http = Http::new(server, Some(authority)).map_err(failed)?;
+    let http = Http::to_any(servers, Some(authority)).map_err(failed)?;
     let issuer = Issuer::new(ISSUER, &seed(&seeds.issuer)?);
     let admin = SigningKey::from_seed(&seed(&seeds.admin)?);
     let root = PublicKey(SigningKey::from_seed(&seed(&seeds.tenant_root)?).public());
@@ -217,5 +229,26 @@ pub(crate) async fn node(options: &NodeOptions) -> Result<(), Failure> {
     log();
     let node = Node::open(&Config::read(&options.config)?)?;
     tracing::info!(address = %node.address()?, "listening");
-    Ok(node.run(stopped()).await?)
+    let with_parent = options.with_parent;
+    let stop = async move {
+        tokio::select! {
+            () = stopped() => {}
+            () = parent_gone(), if with_parent => {}
+        }
+    };
+    Ok(node.run(stop).await?)
+}
+
+/// Until standard input, a pipe, ends: whoever holds its other end is gone.
+async fn parent_gone() {
+    use std::os::fd::AsFd as _;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::unix::pipe::Receiver;
+    let pipe = std::io::stdin().as_fd().try_clone_to_owned();
+    let Ok(mut pipe) = pipe.and_then(Receiver::from_owned_fd) else {
+        eprintln!("--with-parent: standard input is no pipe; not waiting for its end");
+        return std::future::pending().await;
+    };
+    let mut byte = [0];
+    while pipe.read(&mut byte).await.is_ok_and(|read| read > 0) {}
 }

@@ -20,6 +20,9 @@ use strongroom_client::{
 pub(crate) struct Settings {
     /// `https://` and a host.
     pub(crate) server: String,
+    /// More nodes of the same fleet, for when that one does not answer.
+    #[serde(default)]
+    pub(crate) other_servers: Vec<String>,
     /// The fleet's id, 64 hexadecimal digits.
     pub(crate) fleet: String,
     /// PEM file of the authority to trust, relative to the profile; else the system's.
@@ -163,8 +166,10 @@ impl Profile {
             })?),
             None => None,
         };
-        let http = Http::new(&self.settings.server, authority.as_deref())
-            .map_err(strongroom_client::Error::from)?;
+        let servers = std::iter::once(&self.settings.server).chain(&self.settings.other_servers);
+        let servers: Vec<String> = servers.cloned().collect();
+        let http =
+            Http::to_any(&servers, authority.as_deref()).map_err(strongroom_client::Error::from)?;
         let roots = Roots {
             fleet,
             attempts_max: 10,

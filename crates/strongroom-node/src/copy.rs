@@ -1,0 +1,277 @@
+//! A copy of another host's store, for one that was away longer than logs go back, or lost its disk.
+//!
+//! The giver reads one snapshot of its database, part by part. The taker builds leaves and trie in a
+//! directory beside its own, checks the root against the header, and puts the copy in place of its
+//! store. A giver that lies gives a root that is not the header's, or a header without a quorum's
+//! certificate: the first is seen here, the second by the HSM when it resumes.
+
+use crate::api::Shared;
+use crate::engine::{EngineError, Settings};
+use crate::forward::{Ask, Told};
+use crate::problem::Problem;
+use crate::store::{Snapshot, Standing, Store, StoreError};
+use minicbor::{Decode, Encode};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use strongroom_replica::Logged;
+use strongroom_tree::prover::Trie;
+use strongroom_wire::answer::leaf_digest;
+use strongroom_wire::entry::Write;
+use strongroom_wire::tenant::Tenant;
+use strongroom_wire::{MemberId, RecordId, decode, encode};
+
+/// Which part of which copy.
+#[derive(Clone, Debug, Encode, Decode)]
+pub(crate) struct Part {
+    /// Names the copy; drawn by the taker.
+    #[n(0)]
+    copy: u64,
+    /// The last key of the part before; none for the first part.
+    #[n(1)]
+    after: Option<RecordId>,
+}
+
+/// A part.
+#[derive(Encode, Decode)]
+struct Given {
+    /// With the first part.
+    #[n(0)]
+    head: Option<Head>,
+    /// In order of their keys.
+    #[n(1)]
+    leaves: Vec<Write>,
+    /// Whether it is the last part.
+    #[n(2)]
+    last: bool,
+}
+
+/// What a store holds beside its leaves.
+#[derive(Encode, Decode)]
+struct Head {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    bundle: Vec<u8>,
+    #[n(1)]
+    standing: Standing,
+    #[n(2)]
+    tenants: Vec<Tenant>,
+    /// Logged after that: the taker's HSM may stand there already.
+    #[n(3)]
+    log: Vec<Logged>,
+}
+
+/// Copies under way at once. A taker that went away loses its place to the next.
+const COPIES_MAX: usize = 2;
+/// Bytes of leaves in a part, about.
+const PART_BYTES: usize = 4 * 1024 * 1024;
+/// For one part.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Snapshots that others copy from.
+#[derive(Default)]
+pub(crate) struct Copies(Mutex<HashMap<u64, Snapshot>>);
+
+impl Copies {
+    fn forget(&self, copy: u64) {
+        let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        copies.remove(&copy);
+    }
+}
+
+/// Gives a part.
+pub(crate) async fn give(shared: &Shared, part: &Part) -> Result<Vec<u8>, Problem> {
+    let store = shared.live.borrow().as_ref().map(|live| live.store.clone());
+    let store = store.ok_or_else(Problem::lost)?;
+    let snapshot = {
+        let mut copies = shared
+            .copies
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if part.after.is_none() {
+            while copies.len() >= COPIES_MAX {
+                let Some(old) = copies.keys().next().copied() else {
+                    break;
+                };
+                copies.remove(&old);
+            }
+            copies.insert(part.copy, store.snapshot());
+        }
+        // Gone: the taker begins again.
+        copies.get(&part.copy).cloned().ok_or_else(Problem::busy)?
+    };
+    let (copy, part) = (part.copy, part.clone());
+    let given = tokio::task::spawn_blocking(move || read(&store, &snapshot, &part));
+    let given = given.await.map_err(|_| Problem::fault())?;
+    let given = given.map_err(|error| {
+        tracing::error!(%error, "the store cannot be copied");
+        Problem::fault()
+    })?;
+    if given.last {
+        // What is overwritten and deleted stays on the disk for as long as a snapshot has it.
+        shared.copies.forget(copy);
+    }
+    Ok(encode(&given))
+}
+
+fn read(store: &Store, snapshot: &Snapshot, part: &Part) -> Result<Given, StoreError> {
+    let head = match part.after {
+        Some(_) => None,
+        None => Some(Head {
+            bundle: store
+                .bundle()?
+                .ok_or(StoreError::Corrupt("the fleet bundle"))?,
+            standing: store.standing_in(snapshot)?,
+            tenants: store.tenants()?,
+            log: store.log_in(snapshot)?,
+        }),
+    };
+    let after = part.after.map(|key| key.0);
+    let (leaves, last) = store.leaves_in(snapshot, after.as_ref(), PART_BYTES)?;
+    Ok(Given { head, leaves, last })
+}
+
+/// Copies the store of another host in place of the own one, which nothing has open.
+///
+/// # Errors
+/// [`EngineError`]; the own store stands as it was.
+pub(crate) async fn take(settings: &Settings, from: MemberId) -> Result<(), EngineError> {
+    // A request that is still reading there would go on in the copy's place.
+    drop(Store::open(&settings.store)?);
+    let beside = beside(&settings.store, "copy");
+    let _ = std::fs::remove_dir_all(&beside);
+    let taken = fill(settings, from, &beside).await;
+    if taken.is_err() {
+        let _ = std::fs::remove_dir_all(&beside);
+        return taken;
+    }
+    put_in_place(&settings.store).map_err(EngineError::Thread)?;
+    tracing::info!(%from, "the store was copied");
+    Ok(())
+}
+
+async fn fill(settings: &Settings, from: MemberId, dir: &Path) -> Result<(), EngineError> {
+    let broken = || EngineError::Copy(from);
+    let peers = settings.peers.as_ref().ok_or_else(broken)?;
+    let store = Store::open(dir)?;
+    let mut trie = Trie::open(store.clone(), 4096)?;
+    let copy = u64::from(std::process::id()) << 32 ^ now();
+    let (mut after, mut head) = (None, None);
+    loop {
+        let ask = encode(&Ask::Copy(Part { copy, after }));
+        let told = peers.ask(from, ask, PATIENCE).await.map_err(|_| broken())?;
+        let Ok(Told::Answer(given)) = decode::<Told>(&told) else {
+            return Err(broken());
+        };
+        let given: Given = decode(&given).map_err(|_| broken())?;
+        head = head.or(given.head);
+        after = given.leaves.last().map(|write| write.key).or(after);
+        let changes: Vec<_> = given
+            .leaves
+            .iter()
+            .map(|write| (write.key.0, Some(leaf_digest(&write.leaf).0)))
+            .collect();
+        trie.apply(&changes)?;
+        let pages = trie.commit_oldest();
+        store.put_copied(&given.leaves, pages)?;
+        if given.last {
+            break;
+        }
+        if given.leaves.is_empty() {
+            return Err(broken());
+        }
+    }
+    let head = head.ok_or_else(broken)?;
+    if trie.committed_root() != head.standing.header.root.0 {
+        return Err(broken());
+    }
+    store.put_tenants(&head.tenants)?;
+    store.append(&head.log.iter().filter(|l| l.is_whole()).collect::<Vec<_>>())?;
+    // Last: a store without it has no fleet.
+    Ok(store.found(&head.bundle, &head.standing)?)
+}
+
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
+fn beside(store: &Path, what: &str) -> PathBuf {
+    store.with_extension(what)
+}
+
+/// Two renames; a cut between them is mended by [`mend`].
+fn put_in_place(store: &Path) -> std::io::Result<()> {
+    let old = beside(store, "old");
+    let _ = std::fs::remove_dir_all(&old);
+    std::fs::rename(store, &old)?;
+    std::fs::rename(beside(store, "copy"), store)?;
+    let _ = std::fs::remove_dir_all(&old);
+    Ok(())
+}
+
+/// Ends what a cut left: the old store is back, unless the copy is in place.
+pub(crate) fn mend(store: &Path) -> std::io::Result<()> {
+    let old = beside(store, "old");
+    if old.exists() && !store.exists() {
+        return std::fs::rename(&old, store);
+    }
+    let _ = std::fs::remove_dir_all(&old);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{beside, mend, put_in_place};
+    use std::path::Path;
+
+    fn put(dir: &Path, word: &str) {
+        std::fs::create_dir_all(dir).expect("a directory");
+        std::fs::write(dir.join("file"), word).expect("a file");
+    }
+
+    fn word(dir: &Path) -> Option<String> {
+        std::fs::read_to_string(dir.join("file")).ok()
+    }
+
+    #[test]
+    fn wherever_a_copy_is_cut_short_one_whole_store_is_in_place() {
+        let place = tempfile::tempdir().expect("a directory");
+        let store = place.path().join("store");
+        let (copy, old) = (beside(&store, "copy"), beside(&store, "old"));
+        put(&store, "own");
+        put(&copy, "a part");
+        // Before the first rename.
+        mend(&store).expect("nothing to do");
+        assert_eq!(word(&store).as_deref(), Some("own"));
+        // Between the two.
+        std::fs::rename(&store, &old).expect("renamed");
+        mend(&store).expect("it is put back");
+        assert_eq!(word(&store).as_deref(), Some("own"));
+        assert!(!old.exists());
+        // After both, before the old one is gone.
+        put(&copy, "copied");
+        std::fs::rename(&store, &old).expect("renamed");
+        std::fs::rename(&copy, &store).expect("renamed");
+        mend(&store).expect("the old one goes");
+        assert_eq!(word(&store).as_deref(), Some("copied"));
+        assert!(!old.exists());
+        // Whatever was left of another time is not in the way.
+        put(&copy, "copied again");
+        put(&old, "left");
+        put_in_place(&store).expect("it is put in place");
+        assert_eq!(word(&store).as_deref(), Some("copied again"));
+        assert!(!copy.exists() && !old.exists());
+    }
+
+    #[test]
+    fn a_new_directory_has_nothing_to_mend() {
+        let place = tempfile::tempdir().expect("a directory");
+        let store = place.path().join("store");
+        mend(&store).expect("nothing to do");
+        assert!(!store.exists());
+    }
+}

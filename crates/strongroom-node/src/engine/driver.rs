@@ -1,0 +1,428 @@
+//! One thread that drives the replica for as long as one process of the HSM lives: messages, jobs
+//! and timers, one after another. It waits for the disk and the HSM where it stands; while it
+//! hangs, it shows no life, and the others go on without it.
+
+use super::host::Host;
+use super::{Channels, EngineError, Job, Operation, Settings, Watched};
+use crate::link::{Link, LinkError};
+use crate::metrics::{self, BATCH, COMMIT};
+use crate::store::{Standing, Store, StoreError};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+use strongroom_peers::Incoming;
+use strongroom_replica::{Beginning, Certificate, Logged, Message, Replica, Timing};
+use strongroom_tree::prover::Trie;
+use strongroom_wire::decode;
+use strongroom_wire::entry::{Entry, Tip};
+use strongroom_wire::frame::{FRAME_VERSION, LeafBytes, LeftOut, Phase, Request, Response};
+use strongroom_wire::limits::BATCH_MAX;
+use strongroom_wire::manifest::Bundle;
+use strongroom_wire::tenant::{SignedTenantChange, TenantChange, TenantRefusal};
+use tokio::sync::oneshot;
+
+/// Pages of the trie kept in memory, each about 2 KiB; twice as many at most.
+const CACHE_PAGES: usize = 16 * 1024;
+
+/// How often an operation is evaluated again before its client has to.
+const TRIES_MAX: u8 = 3;
+
+pub(super) struct Driver {
+    replica: Replica<Host>,
+    began: Instant,
+    waiting: VecDeque<Job>,
+    /// The change of a tenant under way.
+    tenant: Option<oneshot::Sender<Result<(), TenantRefusal>>>,
+    /// When the entry under way was begun.
+    since: Option<Instant>,
+    left_out: Vec<LeftOut>,
+}
+
+/// What there is to do next.
+enum Event {
+    Message(Incoming),
+    Jobs,
+    Due,
+    Stop,
+    HsmGone,
+}
+
+impl Driver {
+    /// Brings store and HSM to the same entry.
+    pub(super) fn resume(
+        settings: &Settings,
+        store: Store,
+        link: Link,
+    ) -> Result<Self, EngineError> {
+        let stranger = || EngineError::NotMember {
+            hsm: settings.hsm_dir.clone(),
+            store: settings.store.clone(),
+        };
+        let fleet = settings.manifest.members.len() > 1;
+        let store = store.keeping(if fleet { settings.log_kept } else { 0 });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(EngineError::Thread)?;
+        let trie = Trie::open(store.clone(), CACHE_PAGES)?;
+        let host = Host {
+            runtime,
+            link,
+            store,
+            trie,
+            admission: settings.admission.clone(),
+            peers: settings.peers.clone(),
+            under_way: HashMap::new(),
+            left: Vec::new(),
+            behind: None,
+        };
+        let version = FRAME_VERSION;
+        let Response::Welcome(welcome) = host.call(&Request::Hello { version })? else {
+            return Err(LinkError::Unexpected.into());
+        };
+        let Phase::Waiting {
+            tip,
+            promised,
+            fleet,
+        } = welcome.phase
+        else {
+            return Err(stranger());
+        };
+        let standing = host.store.standing()?.ok_or_else(stranger)?;
+        if standing.header.fleet != fleet {
+            return Err(stranger());
+        }
+        let (tail, certificate) = since(&host.store, &standing, &tip)?;
+        let bundle = host.store.bundle()?.ok_or_else(stranger)?;
+        let bundle: Bundle =
+            decode(&bundle).map_err(|_| StoreError::Corrupt("the fleet bundle"))?;
+        let (header, state) = match tail.last() {
+            Some(newest) => (newest.header().clone(), newest.entry.state.clone()),
+            None => (standing.header.clone(), standing.state.clone()),
+        };
+        let anchor = header.tip();
+        let resume = Request::Resume {
+            header,
+            state,
+            manifest: bundle.manifest,
+            certificate,
+        };
+        let Response::Standing { .. } = host.call(&resume)? else {
+            return Err(LinkError::Unexpected.into());
+        };
+        metrics::standing(&standing.header, &standing.state);
+        let beginning = Beginning {
+            me: settings.member,
+            manifest: settings.manifest.clone(),
+            process: welcome.process,
+            anchor,
+            promised: promised.max(anchor.epoch),
+            seed: seed(&welcome.process.0),
+            header: standing.header,
+            state: standing.state,
+            certificate: standing.certificate,
+            tail,
+        };
+        Ok(Self {
+            replica: Replica::new(host, Timing::default(), beginning, 0),
+            began: Instant::now(),
+            waiting: VecDeque::new(),
+            tenant: None,
+            since: None,
+            left_out: Vec::new(),
+        })
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self) -> Result<(), EngineError> {
+        let now = self.now();
+        if self.replica.wakes_at() <= now {
+            self.replica.tick(now)?;
+        }
+        Ok(())
+    }
+
+    /// Works until something fails, or the node stops.
+    pub(super) fn work(
+        &mut self,
+        channels: &mut Channels,
+        watched: &Watched,
+    ) -> Result<(), EngineError> {
+        loop {
+            self.tick()?;
+            self.propose()?;
+            self.publish(watched);
+            match self.next(channels) {
+                Event::Message(incoming) => self.message(&incoming)?,
+                Event::Jobs | Event::Due => {}
+                Event::Stop => return Err(EngineError::Stopping),
+                Event::HsmGone => return Err(LinkError::Closed.into()),
+            }
+            if let Some(from) = self.replica.hands().behind.take()
+                && self.replica.leads().is_none()
+            {
+                return Err(EngineError::Behind(from));
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn publish(&self, watched: &Watched) {
+        let leader = self.replica.leader();
+        watched.leader.send_if_modified(|known| {
+            let changed = *known != leader;
+            *known = leader;
+            changed
+        });
+    }
+
+    /// Waits for what comes first.
+    fn next(&mut self, channels: &mut Channels) -> Event {
+        let due = self.replica.wakes_at().saturating_sub(self.now());
+        let takes = self.waiting.len() < BATCH_MAX;
+        let waiting = &mut self.waiting;
+        let host = self.replica.hands();
+        let (runtime, link) = (&host.runtime, host.link.clone());
+        let Channels {
+            jobs,
+            messages,
+            stop,
+        } = channels;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = link.closed() => Event::HsmGone,
+                // Its other end is gone only with the node.
+                _ = stop.wait_for(|stop| *stop) => Event::Stop,
+                Some(incoming) = messages.recv() => Event::Message(incoming),
+                job = jobs.recv(), if takes => match job {
+                    Some(job) => {
+                        waiting.push_back(job);
+                        while waiting.len() < BATCH_MAX
+                            && let Ok(job) = jobs.try_recv()
+                        {
+                            waiting.push_back(job);
+                        }
+                        Event::Jobs
+                    }
+                    None => Event::Stop,
+                },
+                () = tokio::time::sleep(Duration::from_millis(due)), if due < FOR_EVER => Event::Due,
+            }
+        })
+    }
+
+    fn message(&mut self, incoming: &Incoming) -> Result<(), EngineError> {
+        let now = self.now();
+        match Message::from_bytes(&incoming.body) {
+            Ok(message) => self.replica.receive(now, incoming.from, message),
+            Err(error) => {
+                tracing::warn!(from = %incoming.from, %error, "a message of another version?");
+                Ok(())
+            }
+        }
+    }
+
+    /// Proposes what waits, while this host leads and nothing else is under way.
+    fn propose(&mut self) -> Result<(), EngineError> {
+        if self.replica.leads().is_none() {
+            // They come again, here or at another host.
+            self.waiting.clear();
+            self.tenant = None;
+            self.since = None;
+            return Ok(());
+        }
+        while self.replica.is_ready() {
+            if let Some(since) = self.since.take() {
+                ::metrics::histogram!(COMMIT).record(since.elapsed().as_secs_f64());
+            }
+            if let Some(answer) = self.tenant.take() {
+                let _ = answer.send(Ok(()));
+            }
+            let mut operations = self.again()?;
+            let mut proposed = false;
+            while operations.len() < BATCH_MAX
+                && let Some(job) = self.waiting.pop_front()
+            {
+                match job {
+                    Job::Operation(operation) => {
+                        if operation.open.is_on(&self.replica.hands().link) {
+                            operations.push(operation);
+                        }
+                        // Else it was opened in a process that is gone. Here its handle names
+                        // another's operation.
+                    }
+                    Job::Tenant(change, answer) if operations.is_empty() => {
+                        self.change_tenant(change, answer)?;
+                        proposed = true;
+                        break;
+                    }
+                    tenant @ Job::Tenant(..) => {
+                        self.waiting.push_front(tenant);
+                        break;
+                    }
+                }
+            }
+            if !operations.is_empty() {
+                self.batch(operations)?;
+            } else if !proposed {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides one batch, and has it replicated.
+    fn batch(&mut self, operations: Vec<Operation>) -> Result<(), EngineError> {
+        self.since = Some(Instant::now());
+        let host = self.replica.hands();
+        let keys: HashSet<[u8; 32]> = operations
+            .iter()
+            .flat_map(|o| std::iter::once(o.record.0).chain(o.tenant.map(|tenant| tenant.0)))
+            .collect();
+        let keys: Vec<[u8; 32]> = keys.into_iter().collect();
+        let proof = host.trie.prove(&keys, &[])?;
+        let handles = operations.iter().map(|o| o.open.handle()).collect();
+        let mut leaves = Vec::new();
+        for operation in operations.iter().filter(|operation| !operation.evaluated) {
+            leaves.extend(host.store.leaf(&operation.record.0)?.map(LeafBytes));
+        }
+        let propose = Request::Propose {
+            handles,
+            proof,
+            leaves,
+        };
+        let Response::Proposed {
+            proposal,
+            state,
+            writes,
+            left_out,
+        } = host.call(&propose)?
+        else {
+            return Err(LinkError::Unexpected.into());
+        };
+        let count = u64::try_from(operations.len()).unwrap_or(u64::MAX);
+        ::metrics::histogram!(BATCH).record(metrics::float(count));
+        let named = operations.into_iter().map(|o| (o.open.handle(), o));
+        host.under_way = named.collect();
+        self.left_out = left_out;
+        let entry = Entry {
+            proposal,
+            state,
+            writes,
+        };
+        self.replica.replicate(Logged {
+            entry,
+            tenant: None,
+        })
+    }
+
+    /// Evaluates what was left out once more, with the leaf as it is now; gives up after three
+    /// times.
+    fn again(&mut self) -> Result<Vec<Operation>, EngineError> {
+        let left = std::mem::take(&mut self.replica.hands().left);
+        let mut waiting = Vec::with_capacity(left.len());
+        for mut operation in left {
+            operation.tries += 1;
+            let handle = operation.open.handle();
+            let known = self.left_out.iter().any(|left| left.handle == handle);
+            if operation.tries > TRIES_MAX || !known {
+                continue;
+            }
+            let host = self.replica.hands();
+            let evaluate = Request::Evaluate {
+                handle,
+                record: host.store.leaf(&operation.record.0)?.map(LeafBytes),
+                tenant: match operation.tenant {
+                    Some(tenant) => host.store.leaf(&tenant.0)?.map(LeafBytes),
+                    None => None,
+                },
+            };
+            match host.call(&evaluate) {
+                Ok(_) => {
+                    operation.evaluated = true;
+                    waiting.push(operation);
+                }
+                Err(LinkError::Hsm(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(waiting)
+    }
+
+    fn change_tenant(
+        &mut self,
+        change: SignedTenantChange,
+        answer: oneshot::Sender<Result<(), TenantRefusal>>,
+    ) -> Result<(), EngineError> {
+        let Ok(parsed) = decode::<TenantChange>(&change.change) else {
+            let _ = answer.send(Err(TenantRefusal::Invalid));
+            return Ok(());
+        };
+        let host = self.replica.hands();
+        let issuer = parsed.issuer().to_owned();
+        let Response::TenantKey(key) = host.call(&Request::TenantKeyOf { issuer })? else {
+            return Err(LinkError::Unexpected.into());
+        };
+        let propose = Request::ProposeTenant {
+            change,
+            proof: host.trie.prove(&[key.0], &[])?,
+            leaf: host.store.leaf(&key.0)?.map(LeafBytes),
+        };
+        match host.call(&propose)? {
+            Response::TenantRefused(refusal) => {
+                let _ = answer.send(Err(refusal));
+                Ok(())
+            }
+            Response::Proposed {
+                proposal,
+                state,
+                writes,
+                ..
+            } => {
+                let entry = Entry {
+                    proposal,
+                    state,
+                    writes,
+                };
+                let tenant = crate::admission::changed(&host.store, parsed)?;
+                self.tenant = Some(answer);
+                self.replica.replicate(Logged { entry, tenant })
+            }
+            _ => Err(LinkError::Unexpected.into()),
+        }
+    }
+}
+
+/// A wait that never ends, ms.
+const FOR_EVER: u64 = u64::MAX / 4;
+
+/// What lies between the entry applied last and the HSM's tip: the logged entries up to it, or the
+/// certificate by which the HSM moves up to what is applied.
+fn since(
+    store: &Store,
+    standing: &Standing,
+    tip: &Tip,
+) -> Result<(Vec<Logged>, Certificate), EngineError> {
+    let applied = standing.header.tip();
+    if let Some(tail) = store.chain(&applied, tip)? {
+        return Ok((tail, Certificate::new()));
+    }
+    let newer = (applied.epoch, applied.index) > (tip.epoch, tip.index);
+    if newer && !standing.certificate.is_empty() {
+        return Ok((Vec::new(), standing.certificate.clone()));
+    }
+    Err(StoreError::Behind {
+        anchor: tip.index,
+        store: applied.index,
+    }
+    .into())
+}
+
+fn seed(process: &[u8; 16]) -> u64 {
+    process
+        .iter()
+        .fold(0, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte))
+}

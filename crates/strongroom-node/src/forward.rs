@@ -1,0 +1,196 @@
+//! Any host takes any request; the leader carries it out (DESIGN §11).
+//!
+//! A request whose answer is lost on the way is sent again, the very same bytes, to whoever leads
+//! then: the fleet answers a repeated request as it did the first time. So a client sees a change of
+//! leader as a longer wait, and nothing else.
+//!
+//! Another host may lie: what it answers is sealed by an HSM to the client, or it is a problem, which
+//! costs the client a retry.
+
+use crate::api::{self, Shared};
+use crate::problem::Problem;
+use axum::body::Bytes;
+use minicbor::{Decode, Encode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use strongroom_peers::{AskError, Asked};
+use strongroom_wire::envelope::{Envelope, OpClass};
+use strongroom_wire::tenant::SignedTenantChange;
+use strongroom_wire::{MemberId, decode, encode};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+/// What one host asks of another.
+#[derive(Debug, Encode, Decode)]
+pub(crate) enum Ask {
+    /// Carry out a client's request.
+    #[n(0)]
+    Envelope {
+        /// As it came.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        envelope: Vec<u8>,
+        /// Its admission token, where the asker knows no such tenant: the leader may, an entry
+        /// ahead of it. None where the asker admitted it.
+        #[n(1)]
+        token: Option<String>,
+    },
+    /// Carry out a change of a tenant.
+    #[n(1)]
+    Tenant(#[n(0)] SignedTenantChange),
+    /// A part of the store.
+    #[n(2)]
+    Copy(#[n(0)] crate::copy::Part),
+}
+
+/// The answer.
+#[derive(Debug, Encode, Decode)]
+pub(crate) enum Told {
+    /// For the client.
+    #[n(0)]
+    Answer(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// A problem, for the client or the asker.
+    #[n(1)]
+    Problem(#[n(0)] (u16, String, String, Option<u64>, bool)),
+    /// Done.
+    #[n(2)]
+    Done,
+}
+
+/// How long a leader may take for a request of another host.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two tries at the same leader.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// One operation, here or at the leader, until it is answered or its time is over.
+pub(crate) async fn carried_out(
+    shared: Arc<Shared>,
+    class: OpClass,
+    envelope: Bytes,
+    token: Option<String>,
+    _place: OwnedSemaphorePermit,
+) -> Result<Vec<u8>, Problem> {
+    let ask = encode(&Ask::Envelope {
+        envelope: envelope.to_vec(),
+        token: token.clone(),
+    });
+    let here = || async {
+        // It leads by now: the tenant it did not know may have come.
+        if let Some(token) = &token {
+            shared.admission.admit(token)?;
+        }
+        here(&shared, class, envelope.clone()).await
+    };
+    at_leader(&shared, ask, here, |told| match told {
+        Told::Answer(answer) => Some(answer),
+        _ => None,
+    })
+    .await
+}
+
+/// A change of a tenant, here or at the leader.
+pub(crate) async fn tenant_changed(
+    shared: &Arc<Shared>,
+    change: SignedTenantChange,
+) -> Result<(), Problem> {
+    let ask = encode(&Ask::Tenant(change.clone()));
+    at_leader(
+        shared,
+        ask,
+        || api::change(shared, change.clone()),
+        |told| matches!(told, Told::Done).then_some(()),
+    )
+    .await
+}
+
+async fn here(shared: &Shared, class: OpClass, envelope: Bytes) -> Result<Vec<u8>, Problem> {
+    let live = shared.live.borrow().clone().ok_or_else(Problem::lost)?;
+    api::operate(live, shared.jobs.clone(), class, envelope).await
+}
+
+async fn at_leader<T, F: Future<Output = Result<T, Problem>>>(
+    shared: &Shared,
+    ask: Vec<u8>,
+    here: impl Fn() -> F,
+    answer: impl Fn(Told) -> Option<T>,
+) -> Result<T, Problem> {
+    let mut leaders = shared.leader.clone();
+    let ends = Instant::now() + shared.request;
+    while Instant::now() < ends {
+        let leader = *leaders.borrow_and_update();
+        let problem = match leader {
+            // Alone there is nobody else to wait for.
+            _ if shared.peers.is_none() => return here().await,
+            Some(leader) if leader == shared.member => match here().await {
+                Err(problem) if problem.is_lost() => problem,
+                decided => return decided,
+            },
+            Some(leader) => match asked(shared, leader, ask.clone()).await {
+                Ok(told) => match answer(told) {
+                    Some(answer) => return Ok(answer),
+                    None => return Err(Problem::fault()),
+                },
+                Err(problem) if problem.is_lost() => problem,
+                Err(problem) => return Err(problem),
+            },
+            None => Problem::lost(),
+        };
+        drop(problem);
+        tokio::select! {
+            changed = leaders.changed() => changed.map_err(|_| Problem::busy())?,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+    Err(Problem::busy())
+}
+
+async fn asked(shared: &Shared, leader: MemberId, ask: Vec<u8>) -> Result<Told, Problem> {
+    let Some(peers) = &shared.peers else {
+        return Err(Problem::busy());
+    };
+    let answer = peers.ask(leader, ask, PATIENCE);
+    let answer = answer.await.map_err(|error| match error {
+        AskError::Lost | AskError::TimedOut | AskError::Unreachable => Problem::lost(),
+        AskError::Full | AskError::Refused | AskError::TooLong => Problem::busy(),
+    })?;
+    match decode(&answer) {
+        Ok(Told::Problem(parts)) => Err(Problem::from_parts(parts)),
+        Ok(told) => Ok(told),
+        Err(_) => Err(Problem::fault()),
+    }
+}
+
+/// Answers what other hosts ask, until they are gone.
+pub(crate) async fn serve(shared: Arc<Shared>, mut requests: mpsc::Receiver<Asked>) {
+    while let Some(Asked { body, reply, .. }) = requests.recv().await {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let told = told(&shared, &body).await;
+            let told = told.unwrap_or_else(|problem| Told::Problem(problem.to_parts()));
+            reply.send(encode(&told));
+        });
+    }
+}
+
+async fn told(shared: &Arc<Shared>, body: &[u8]) -> Result<Told, Problem> {
+    // Not forwarded again: the asker learns who leads as well as this host does.
+    let leads = *shared.leader.borrow() == Some(shared.member);
+    match decode(body).map_err(|_| Problem::malformed())? {
+        Ask::Copy(part) => crate::copy::give(shared, &part).await.map(Told::Answer),
+        _ if !leads => Err(Problem::lost()),
+        Ask::Envelope { envelope, token } => {
+            let class = match Envelope::parse(&envelope) {
+                Ok(envelope) => envelope.header.class,
+                Err(_) => return Err(Problem::malformed()),
+            };
+            if let Some(token) = token {
+                shared.admission.admit(&token)?;
+            }
+            let _place = shared.place(class)?;
+            here(shared, class, envelope.into()).await.map(Told::Answer)
+        }
+        Ask::Tenant(change) => {
+            api::change(shared, change).await?;
+            Ok(Told::Done)
+        }
+    }
+}

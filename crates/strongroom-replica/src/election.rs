@@ -1,0 +1,285 @@
+//! Becoming leader: ask whether anybody minds, then for promises, then for what is missing.
+//!
+//! Asking first costs nothing; a promise costs an anchor write, and outdates the leader there is. A
+//! host that was cut off therefore disturbs nobody when it comes back.
+
+use crate::certificate::is_newer;
+use crate::leader::Leader;
+use crate::{Hands, Logged, Message, News, Replica, Role};
+use std::collections::BTreeMap;
+use strongroom_wire::entry::{Promised, Signed, Tip};
+use strongroom_wire::frame::{Request, Response};
+use strongroom_wire::{Epoch, LogIndex, MemberId, ProcessId};
+
+/// Entries that a candidate may miss under the newest promised tip and still fetch.
+const FETCH_MAX: usize = 1024;
+
+pub(crate) struct Candidate {
+    epoch: Epoch,
+    promises: BTreeMap<MemberId, Signed<Promised>>,
+    /// What it waits for, once it has a quorum.
+    fetching: Option<Tip>,
+}
+
+impl<H: Hands> Replica<H> {
+    /// Nobody leads, it seems: asks the others.
+    pub(crate) fn canvass(&mut self) -> Result<(), H::Fault> {
+        self.wait();
+        let round = self.jitter;
+        let (yes, promised) = (Vec::new(), self.promised);
+        self.step_down(Role::Canvasser {
+            round,
+            yes,
+            promised,
+        });
+        self.send_all(&Message::Canvass { round });
+        let (me, promised) = (self.me, self.promised);
+        self.on_canvassed(me, round, true, promised)
+    }
+
+    pub(crate) fn on_canvass(&mut self, from: MemberId, round: u64) {
+        let leads = matches!(self.role, Role::Leader(_));
+        let (yes, promised) = (!leads && !self.hears_leader(), self.promised);
+        let answer = Message::Canvassed {
+            round,
+            yes,
+            promised,
+        };
+        self.send(from, answer);
+    }
+
+    pub(crate) fn on_canvassed(
+        &mut self,
+        from: MemberId,
+        asked: u64,
+        agrees: bool,
+        theirs: Epoch,
+    ) -> Result<(), H::Fault> {
+        let Role::Canvasser {
+            round,
+            yes,
+            promised,
+        } = &mut self.role
+        else {
+            return Ok(());
+        };
+        if *round != asked || !agrees || yes.contains(&from) {
+            return Ok(());
+        }
+        yes.push(from);
+        *promised = (*promised).max(theirs);
+        let epoch = *promised;
+        if yes.len() < self.electorate.quorum {
+            return Ok(());
+        }
+        self.campaign(Epoch(epoch.0.saturating_add(1)))
+    }
+
+    /// Promises an epoch to itself, and asks the others to.
+    pub(crate) fn campaign(&mut self, epoch: Epoch) -> Result<(), H::Fault> {
+        let (leader, process) = (self.me, self.process);
+        self.step_down(Role::Follower(None));
+        self.heard = None;
+        self.wait();
+        let request = Request::Promise {
+            epoch,
+            leader,
+            process,
+        };
+        let promise = match self.ask_hsm(&request)? {
+            Ok(Response::Promised(promise)) => promise,
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                self.hands.tell(News::Refused(error));
+                return self.look();
+            }
+        };
+        self.promised = epoch;
+        self.role = Role::Candidate(Candidate {
+            epoch,
+            promises: BTreeMap::from([(leader, promise)]),
+            fetching: None,
+        });
+        self.send_all(&Message::AskPromise { epoch, process });
+        self.elect()
+    }
+
+    pub(crate) fn on_ask_promise(
+        &mut self,
+        from: MemberId,
+        epoch: Epoch,
+        process: ProcessId,
+    ) -> Result<(), H::Fault> {
+        // While it hears a leader, only that leader may have more of it.
+        let led_by = match &self.role {
+            Role::Leader(_) => Some(self.me),
+            Role::Follower(Some(led)) if self.hears_leader() => Some(led.leader),
+            _ => None,
+        };
+        let request = Request::Promise {
+            epoch,
+            leader: from,
+            process,
+        };
+        let answer = match led_by.is_none_or(|leader| leader == from) {
+            true => self.ask_hsm(&request)?,
+            false => return Ok(()),
+        };
+        if let Ok(Response::Promised(promise)) = answer {
+            self.promised = epoch;
+            self.step_down(Role::Follower(None));
+            self.heard = None;
+            self.wait();
+            self.send(from, Message::Promise(promise));
+        } else {
+            self.look()?;
+            let promised = self.promised;
+            self.send(from, Message::Stale { epoch, promised });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_promise(
+        &mut self,
+        from: MemberId,
+        promise: Signed<Promised>,
+    ) -> Result<(), H::Fault> {
+        let (me, process) = (self.me, self.process);
+        let Role::Candidate(candidate) = &mut self.role else {
+            return Ok(());
+        };
+        let s = &promise.statement;
+        let fits = s.epoch == candidate.epoch
+            && s.leader == me
+            && s.process == process
+            && s.member == from
+            && self.electorate.promised(&promise);
+        if fits && candidate.fetching.is_none() {
+            candidate.promises.insert(from, promise);
+            return self.elect();
+        }
+        Ok(())
+    }
+
+    /// Leads, if there is a quorum and the newest promised tip is here.
+    fn elect(&mut self) -> Result<(), H::Fault> {
+        let Role::Candidate(candidate) = &self.role else {
+            return Ok(());
+        };
+        if candidate.promises.len() < self.electorate.quorum {
+            return Ok(());
+        }
+        let newest = candidate.promises.values().map(|p| p.statement.tip);
+        let Some(newest) = newest.reduce(|a, b| if is_newer(&b, &a) { b } else { a }) else {
+            return Ok(());
+        };
+        if self.stand_at(&newest)? {
+            return self.lead(newest);
+        }
+        let Role::Candidate(candidate) = &mut self.role else {
+            return Ok(());
+        };
+        let has = |p: &&Signed<Promised>| p.statement.tip == newest;
+        let holder = candidate.promises.values().find(has);
+        let Some(holder) = holder.map(|p| p.statement.member) else {
+            return Ok(());
+        };
+        candidate.fetching = Some(newest);
+        let fetch = Message::Fetch {
+            after: self.log.base,
+            upto: newest,
+        };
+        self.send(holder, fetch);
+        Ok(())
+    }
+
+    /// Makes the chain end there, if this host has all of it.
+    fn stand_at(&mut self, tip: &Tip) -> Result<bool, H::Fault> {
+        if let Some(position) = self.log.position(tip) {
+            self.log.truncate(position);
+            return Ok(true);
+        }
+        let Some(chain) = self.chain(&self.log.base, tip)? else {
+            return Ok(false);
+        };
+        self.log.truncate(0);
+        chain.into_iter().for_each(|logged| self.log.push(logged));
+        Ok(true)
+    }
+
+    /// The entries after one place up to another, from the disk; none if they are not all there.
+    fn chain(&self, after: &Tip, upto: &Tip) -> Result<Option<Vec<Logged>>, H::Fault> {
+        let (mut index, mut hash) = (upto.index, upto.hash);
+        let mut chain = Vec::new();
+        while index > after.index {
+            let found = self.hands.logged(index, &hash)?;
+            let Some(logged) = found.filter(|_| chain.len() < FETCH_MAX) else {
+                return Ok(None);
+            };
+            hash = logged.header().previous;
+            index = LogIndex(index.0.saturating_sub(1));
+            chain.push(logged);
+        }
+        chain.reverse();
+        Ok((hash == after.hash && index == after.index).then_some(chain))
+    }
+
+    pub(crate) fn on_fetch(
+        &mut self,
+        from: MemberId,
+        after: &Tip,
+        upto: Tip,
+    ) -> Result<(), H::Fault> {
+        let message = match self.chain(after, &upto)? {
+            Some(entries) => Message::Fetched { upto, entries },
+            None => Message::Behind,
+        };
+        self.send(from, message);
+        Ok(())
+    }
+
+    pub(crate) fn on_fetched(&mut self, upto: &Tip, entries: Vec<Logged>) -> Result<(), H::Fault> {
+        let wanted =
+            matches!(&self.role, Role::Candidate(candidate) if candidate.fetching == Some(*upto));
+        let whole = entries.iter().all(Logged::is_whole);
+        if !wanted || !whole || entries.is_empty() {
+            return Ok(());
+        }
+        // Any entries may lie on the disk; only a chain down to the base is followed.
+        self.hands.append(&entries.iter().collect::<Vec<_>>())?;
+        self.elect()
+    }
+
+    fn lead(&mut self, start: Tip) -> Result<(), H::Fault> {
+        let Role::Candidate(candidate) = &mut self.role else {
+            return Ok(());
+        };
+        let epoch = candidate.epoch;
+        let promises: Vec<_> = std::mem::take(&mut candidate.promises)
+            .into_values()
+            .collect();
+        let Some(position) = self.log.position(&start) else {
+            return Ok(());
+        };
+        let (header, state) = self.log.standing(position);
+        let request = Request::Lead {
+            epoch,
+            promises: promises.clone(),
+            header: header.clone(),
+            state: state.clone(),
+        };
+        match self.ask_hsm(&request)? {
+            Ok(_) => {
+                let others: Vec<MemberId> = self.others().collect();
+                let leader = Leader::new(epoch, start, promises, others, self.now);
+                self.role = Role::Leader(leader);
+                self.take_office()
+            }
+            Err(error) => {
+                self.hands.tell(News::Refused(error));
+                self.role = Role::Follower(None);
+                self.look()
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Following: keep the leader's entries, have them notarised, apply what a quorum sealed.
+
+use crate::certificate::is_newer;
+use crate::{Append, Certificate, Hands, Led, Logged, Message, News, Replica, Role};
+use strongroom_wire::entry::{Notarised, Promised, Signed, Tip};
+use strongroom_wire::frame::{HsmError, Request, Response};
+use strongroom_wire::limits::PIPELINE_MAX;
+use strongroom_wire::{Epoch, MemberId};
+
+impl<H: Hands> Replica<H> {
+    pub(crate) fn on_append(&mut self, from: MemberId, append: Append) -> Result<(), H::Fault> {
+        let epoch = append.epoch;
+        if epoch < self.promised {
+            let promised = self.promised;
+            self.send(from, Message::Stale { epoch, promised });
+            return Ok(());
+        }
+        // Two leaders of one epoch: one of them is none, and the HSM knows which.
+        if self.leads() == Some(epoch) {
+            return Ok(());
+        }
+        self.follow(from, epoch, append.promises);
+        let certified = self.electorate.certified(&append.certificate);
+        if !self.extend(&append.previous, append.entries)? {
+            // What was sealed may be here even though what comes after it is not.
+            self.settle_certified(certified.as_ref(), append.certificate)?;
+            let after = self.log.base;
+            self.send(from, Message::Want { epoch, after });
+            return Ok(());
+        }
+        let position = certified.as_ref().and_then(|tip| self.log.position(tip));
+        if position.is_some_and(|position| position > PIPELINE_MAX) {
+            // It was away: its HSM adopts what is sealed in one step, and need not vote for it.
+            self.settle_certified(certified.as_ref(), append.certificate.clone())?;
+        }
+        if self.lacks_promises(epoch, &append.start) {
+            let after = self.log.base;
+            self.send(from, Message::Want { epoch, after });
+            return Ok(());
+        }
+        let vote = self.seal(epoch, &append.start)?;
+        let end = self.log.end();
+        // The leader waits for this; nobody waits for what follows.
+        self.send(from, Message::Sealed { epoch, end, vote });
+        self.settle_certified(certified.as_ref(), append.certificate)
+    }
+
+    /// Whether the HSM must be shown promises that did not come.
+    fn lacks_promises(&self, epoch: Epoch, start: &Tip) -> bool {
+        let shown = matches!(&self.role, Role::Follower(Some(led)) if !led.promises.is_empty());
+        let moves = self.anchor.epoch != epoch && self.anchor != *start;
+        let votes = self.log.end() != *start && self.log.position(start).is_some();
+        moves && votes && !shown
+    }
+
+    fn follow(&mut self, leader: MemberId, epoch: Epoch, promises: Vec<Signed<Promised>>) {
+        self.heard = Some(self.now);
+        self.wait();
+        match &mut self.role {
+            Role::Follower(Some(led)) if led.leader == leader && led.epoch == epoch => {
+                if !promises.is_empty() {
+                    led.promises = promises;
+                }
+            }
+            _ => {
+                let led = Led {
+                    leader,
+                    epoch,
+                    promises,
+                };
+                self.step_down(Role::Follower(Some(led)));
+                self.hands.tell(News::Follows(leader, epoch));
+            }
+        }
+    }
+
+    /// Puts entries after a place of the chain, over what else followed there. False if the place
+    /// is not on the chain, or the entries do not follow one another.
+    fn extend(&mut self, previous: &Tip, entries: Vec<Logged>) -> Result<bool, H::Fault> {
+        let mut entries = entries.into_iter().peekable();
+        let mut at = match self.log.position(previous) {
+            Some(at) => at,
+            None => {
+                // They may begin below what is applied here: that part is the same everywhere.
+                let base = self.log.base;
+                while entries
+                    .next_if(|e| e.header().index <= base.index)
+                    .is_some()
+                {}
+                let follows = |e: &Logged| e.header().previous == base.hash;
+                if !entries.peek().is_some_and(follows) {
+                    return Ok(false);
+                }
+                0
+            }
+        };
+        let mut fresh = Vec::new();
+        for logged in entries {
+            let (before, _) = fresh.last().map_or_else(
+                || self.log.standing(at),
+                |l: &Logged| (l.header(), &l.entry.state),
+            );
+            let follows = logged.header().previous == before.hash()
+                && logged.header().index == before.index.next();
+            if !follows || !logged.is_whole() {
+                return Ok(false);
+            }
+            let known = self.log.position(&logged.header().tip());
+            if fresh.is_empty() && known == Some(at + 1) {
+                at += 1;
+            } else {
+                fresh.push(logged);
+            }
+        }
+        if fresh.is_empty() {
+            return Ok(true);
+        }
+        self.hands.append(&fresh.iter().collect::<Vec<_>>())?;
+        self.log.truncate(at);
+        fresh.into_iter().for_each(|logged| self.log.push(logged));
+        Ok(true)
+    }
+
+    /// Has the HSM notarise the chain's entries of this epoch, as far as they go.
+    pub(crate) fn seal(
+        &mut self,
+        epoch: Epoch,
+        start: &Tip,
+    ) -> Result<Option<Signed<Notarised>>, H::Fault> {
+        self.adopt()?;
+        loop {
+            let in_epoch = self.anchor.epoch == epoch;
+            let from = if in_epoch { self.anchor } else { *start };
+            let Some(position) = self.log.position(&from) else {
+                break;
+            };
+            let run = self.log.tail_from(position).take(PIPELINE_MAX);
+            let run: Vec<_> = run.map(|p| p.logged.entry.proposal.clone()).collect();
+            if run.is_empty() {
+                break;
+            }
+            // It moves from where it stands to the leader's start, shown by these.
+            let promises = match &self.role {
+                _ if in_epoch || self.anchor == *start => Vec::new(),
+                Role::Follower(Some(led)) => led.promises.clone(),
+                Role::Leader(leader) => leader.promises.clone(),
+                _ => Vec::new(),
+            };
+            match self.ask_hsm(&Request::Notarise { run, promises })? {
+                Ok(Response::Notarised(statement)) => {
+                    self.anchor = statement.statement.tip;
+                    self.promised = self.promised.max(epoch);
+                    self.statement = Some(statement);
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    // Its clock is behind: the leader sends again, and time goes on.
+                    if error != HsmError::TooEarly {
+                        self.hands.tell(News::Refused(error));
+                        self.look()?;
+                    }
+                    break;
+                }
+            }
+        }
+        let vote = self.statement.clone();
+        Ok(vote.filter(|vote| vote.statement.tip.epoch == epoch))
+    }
+
+    /// Brings the HSM to what is applied, where it stands at something older.
+    fn adopt(&mut self) -> Result<(), H::Fault> {
+        let base = self.log.base;
+        let certified = self.certificate.first().map(|vote| vote.statement.tip);
+        if !is_newer(&base, &self.anchor) || certified != Some(base) {
+            return Ok(());
+        }
+        let request = Request::Adopt {
+            header: self.log.standing(0).0.clone(),
+            certificate: self.certificate.clone(),
+        };
+        match self.ask_hsm(&request)? {
+            Ok(_) => {
+                self.anchor = base;
+                self.promised = self.promised.max(base.epoch);
+            }
+            Err(error) => self.hands.tell(News::Refused(error)),
+        }
+        Ok(())
+    }
+
+    /// Applies what a certificate covers, if it is here.
+    pub(crate) fn settle_certified(
+        &mut self,
+        tip: Option<&Tip>,
+        certificate: Certificate,
+    ) -> Result<(), H::Fault> {
+        let Some(position) = tip.and_then(|tip| self.log.position(tip)) else {
+            return Ok(());
+        };
+        if position == 0 {
+            return Ok(());
+        }
+        for left in (0..position).rev() {
+            let Some(oldest) = self.log.oldest() else {
+                break;
+            };
+            let covered = (left == 0).then_some(&certificate);
+            self.hands.apply(oldest, covered)?;
+            self.log.settle_oldest();
+        }
+        self.certificate = certificate;
+        self.adopt()
+    }
+}
