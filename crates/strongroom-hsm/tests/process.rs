@@ -57,6 +57,7 @@ fn member(dir: &Path) -> Link {
             class: PlatformClass::None,
             measurement: Digest([0; 32]),
             site: "here".to_owned(),
+            host: Digest([0; 32]),
         }],
         rollback_tolerance: 0,
         policy: Policy::default(),
@@ -71,7 +72,12 @@ fn member(dir: &Path) -> Link {
         not_after: None,
     };
     let manifest = encode(&manifest);
-    let begun = link.call(&Request::Genesis { manifest }).unwrap();
+    let begun = link
+        .call(&Request::Genesis {
+            manifest,
+            secret: None,
+        })
+        .unwrap();
     assert!(matches!(begun, Response::Standing { .. }), "{begun:?}");
     link
 }

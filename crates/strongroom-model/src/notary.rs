@@ -33,7 +33,7 @@ impl Scenario {
         let links = s.previous(first) == tip;
         // The leader's promises show where its chain starts. They move tips of lower epochs only:
         // within the epoch there is one chain, and what was said of it stays said.
-        let moves = tip.epoch() < last.epoch() && first.place() == 0 && !has(Mutant::AsCoded);
+        let moves = tip.epoch() < last.epoch() && first.place() == 0;
         let broken =
             (has(Mutant::BelowPromise) && first.place() == 0 && s.order(last) > s.order(tip))
                 || (has(Mutant::MoveWithinEpoch) && same_epoch && s.order(last) > s.order(tip))

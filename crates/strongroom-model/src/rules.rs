@@ -75,8 +75,6 @@ pub enum Mutant {
     /// Only its own certificate shows that an entry which both sets decided is settled, not that of
     /// the change below it.
     SettledByItself,
-    /// As coded so far: no move to a leader's start, and no lead but from the own tip.
-    AsCoded,
 }
 
 /// A set of breaches.

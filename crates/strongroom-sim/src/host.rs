@@ -20,7 +20,7 @@ use strongroom_wire::entry::{
 };
 use strongroom_wire::frame::{HsmError, LeafBytes, Request, Response};
 use strongroom_wire::manifest::Manifest;
-use strongroom_wire::{Digest, Handle, RecordId, TenantKey};
+use strongroom_wire::{Digest, Handle, ProcessId, RecordId, TenantKey};
 
 pub use setup::{Issuer, admin, issuer_change, manifest};
 
@@ -44,6 +44,7 @@ pub struct Host {
     /// The machine.
     pub platform: Arc<Memory>,
     vault: Vault<Memory>,
+    process: ProcessId,
     desk: RefCell<Desk>,
     manifest: Manifest,
     pages: store::Memory,
@@ -77,6 +78,11 @@ impl Host {
     /// Entries proposed and not final.
     pub fn chain(&self) -> Vec<Proposal> {
         self.chain.iter().map(|it| it.proposal.clone()).collect()
+    }
+
+    /// The vault's start, for promises.
+    pub fn process(&self) -> ProcessId {
+        self.process
     }
 
     /// The newest promise.
@@ -328,12 +334,22 @@ impl Host {
     pub fn power_cut(&mut self) -> Result<(), HsmError> {
         self.vault = Vault::start(self.platform.clone())?;
         self.desk = RefCell::new(Desk::default());
+        self.process = process(&mut self.vault, &self.desk);
         self.operations.clear();
         if let Some(anchor) = self.platform.anchor().expect("memory does not fail") {
             self.epoch = self.epoch.max(anchor.promised.0);
             self.keep_only(&anchor.tip);
         }
         Ok(())
+    }
+}
+
+/// The name of a vault's start, from its welcome.
+pub(crate) fn process(vault: &mut Vault<Memory>, desk: &RefCell<Desk>) -> ProcessId {
+    let version = strongroom_wire::frame::FRAME_VERSION;
+    match vault.handle(desk, Request::Hello { version }) {
+        Response::Welcome(welcome) => welcome.process,
+        other => panic!("a vault that started welcomes: {other:?}"),
     }
 }
 

@@ -8,9 +8,10 @@
 //! | `glass` | opens every seal, for checkers only |
 //! | `checkers` | the promises, asserted over what left the vault and what it committed |
 //! | `world` | all of it put together |
+//! | `fleet` | several members, one secret, and the steps of their ballots |
 //!
-//! Everything is repeatable from a seed. One member for now: a `host::Host` is one member's
-//! host, and a world of several is several of them with a link between.
+//! Everything is repeatable from a seed. A world has one member; a fleet has several, which seal
+//! empty batches.
 //!
 //! Trusted for nothing; it ships in no program.
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@
 
 pub mod checkers;
 pub mod entropy;
+pub mod fleet;
 pub mod glass;
 pub mod host;
 pub mod phone;

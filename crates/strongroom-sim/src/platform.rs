@@ -1,7 +1,8 @@
 //! A machine in memory: clocks, randomness, disk and anchor, each with the ways in which it fails.
 //!
 //! It also watches the one thing that only it sees: that the anchor never names two entries for one
-//! place, and never goes back. A test that restores a copy switches that off.
+//! place, and never goes back. A test that restores a copy switches that off; where several members
+//! lead, a place is an index of one epoch.
 
 use crate::entropy::Seeded;
 use std::collections::{HashMap, VecDeque};
@@ -10,9 +11,9 @@ use std::sync::{Mutex, MutexGuard};
 use strongroom_crypto::random::Entropy;
 use strongroom_crypto::seal::SealingKey;
 use strongroom_vault::{Blob, Platform, PlatformFault};
-use strongroom_wire::entry::Anchor;
+use strongroom_wire::entry::{Anchor, Tip};
 use strongroom_wire::manifest::PlatformClass;
-use strongroom_wire::{Digest, LogIndex, UnixMs};
+use strongroom_wire::{Digest, Epoch, LogIndex, UnixMs};
 
 /// The wall clock of a new machine: January 2027.
 pub const START: UnixMs = UnixMs(1_800_000_000_000);
@@ -45,7 +46,8 @@ struct Disk {
 struct Kept {
     disk: Disk,
     faults: VecDeque<AnchorFault>,
-    history: HashMap<LogIndex, Digest>,
+    history: HashMap<(Epoch, LogIndex), Digest>,
+    branches: bool,
     copied: bool,
 }
 
@@ -89,6 +91,12 @@ impl Memory {
         self.kept().disk.anchor = None;
     }
 
+    /// This machine's member is one of several: it may seal an entry of a branch that the others
+    /// leave, and then move to theirs.
+    pub fn expect_branches(&self) {
+        self.kept().branches = true;
+    }
+
     /// Copies disk, anchor and randomness.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
@@ -121,11 +129,16 @@ impl Kept {
         if self.copied {
             return;
         }
+        let place = |tip: &Tip| {
+            let epoch = if self.branches { tip.epoch } else { Epoch(0) };
+            (epoch, tip.index)
+        };
         if let Some(old) = old {
-            assert!(new.tip.index >= old.tip.index, "the anchor went back");
+            assert!(place(&new.tip) >= place(&old.tip), "the anchor went back");
             assert!(new.promised >= old.promised, "a promise was taken back");
         }
-        let first = *self.history.entry(new.tip.index).or_insert(new.tip.hash);
+        let place = place(&new.tip);
+        let first = *self.history.entry(place).or_insert(new.tip.hash);
         assert_eq!(first, new.tip.hash, "two histories were sealed");
     }
 }

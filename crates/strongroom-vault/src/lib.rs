@@ -12,15 +12,20 @@
 #![forbid(unsafe_code)]
 extern crate alloc;
 
+mod clock;
 mod desk;
+mod handover;
 mod keys;
 mod member;
 mod notary;
+mod pace;
 mod platform;
 pub mod policy;
 mod prepare;
 mod propose;
+mod quorum;
 pub mod record;
+mod standing;
 mod tenants;
 mod ticket;
 pub mod token;

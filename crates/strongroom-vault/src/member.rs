@@ -1,6 +1,7 @@
 //! What a member keeps across restarts: drafted keys, then identity and fleet secret, each sealed
 //! under the platform's key (DESIGN §8).
 
+use crate::handover;
 use crate::platform::{Blob, Platform};
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
@@ -9,10 +10,10 @@ use strongroom_crypto::kdf::FleetSecret;
 use strongroom_crypto::opaque::OpaqueServer;
 use strongroom_crypto::random::Entropy;
 use strongroom_crypto::seal::{self, SealingKey};
-use strongroom_crypto::statement::SigningKey;
-use strongroom_wire::frame::{Drafted, HsmError};
+use strongroom_crypto::statement::{self, Label, SigningKey};
+use strongroom_wire::frame::{Drafted, HandoverKey, HsmError, SealedSecret};
 use strongroom_wire::manifest::Manifest;
-use strongroom_wire::{FleetId, KeyId, MemberId, PublicKey, decode, encode};
+use strongroom_wire::{FleetId, KeyId, MemberId, PublicKey, Signature, decode, encode};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// The first HPKE key's name.
@@ -25,6 +26,9 @@ pub struct Draft {
     secret: [u8; 32],
     #[cbor(n(1), with = "minicbor::bytes")]
     identity: [u8; 32],
+    /// Seed of the key to which another member seals its secret, where this one joins.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    handover: [u8; 32],
 }
 
 /// A member's own keys.
@@ -47,70 +51,108 @@ pub struct Member {
 }
 
 impl Draft {
-    /// Draws a fleet secret and an identity.
+    /// Draws a fleet secret, an identity and a key for the hand-over.
     pub fn generate(entropy: &impl Entropy) -> Self {
         let mut draft = Self {
             secret: [0; 32],
             identity: [0; 32],
+            handover: [0; 32],
         };
         entropy.fill(&mut draft.secret);
         entropy.fill(&mut draft.identity);
+        entropy.fill(&mut draft.handover);
         draft
     }
 
-    /// The public halves, for the manifest.
+    /// The public halves, for the manifest and for the member that hands its secret over.
     pub fn public(&self) -> Drafted {
-        let secret = FleetSecret::from_bytes(self.secret);
-        let kem = FleetKem::from_seed(&secret.hpke_seed(FIRST_KEY.0));
-        let opaque = OpaqueServer::from_seed(&secret.opaque_seed());
-        let identity = SigningKey::from_seed(&self.identity).public();
-        crate::vault::drafted(
-            PublicKey(identity),
-            kem.public().to_vec(),
-            PublicKey(opaque.public_key()),
-        )
+        let identity = SigningKey::from_seed(&self.identity);
+        let (hpke, opaque) = fleet_keys(&self.secret);
+        let key = self.handover_key().public().to_vec();
+        let statement = encode(&HandoverKey { key: key.clone() });
+        Drafted {
+            identity: PublicKey(identity.public()),
+            hpke,
+            opaque,
+            handover: key,
+            signature: Signature(statement::sign(&identity, Label::Handover, &statement)),
+        }
     }
 
-    /// Takes the place that a genesis manifest gives these keys.
+    /// The key pair for the hand-over.
+    pub fn handover_key(&self) -> FleetKem {
+        FleetKem::from_seed(&self.handover)
+    }
+
+    /// Takes the place that a genesis manifest gives these keys: with the secret drafted here, or
+    /// with the one that another member sealed to this one. The other is forgotten with the draft.
     ///
     /// # Errors
     /// [`HsmError::ManifestInvalid`] if it is no valid genesis, names other keys, or says of this
-    /// member that it runs on another platform than it does.
+    /// member that it runs on another platform than it does; [`HsmError::HandoverInvalid`] if a
+    /// secret does not open, or is not the one whose public halves the manifest shows.
     pub fn into_member(
         self,
         manifest: &Manifest,
+        sealed: Option<&SealedSecret>,
         platform: &impl Platform,
     ) -> Result<Member, HsmError> {
-        let public = self.public();
-        let member = manifest
+        if manifest.epoch != 0 || manifest.check().is_err() {
+            return Err(HsmError::ManifestInvalid);
+        }
+        let identity = PublicKey(SigningKey::from_seed(&self.identity).public());
+        let slot = manifest
             .members
             .iter()
-            .find(|m| m.identity == public.identity)
-            .filter(|m| m.platform == platform.name() && m.class == platform.class());
-        let keys_match = manifest.opaque == public.opaque
-            && manifest.keys.len() == 1
-            && manifest
-                .keys
-                .iter()
-                .all(|k| k.id == FIRST_KEY && k.public[..] == public.hpke);
-        match member {
-            Some(member) if keys_match && manifest.epoch == 0 && manifest.check().is_ok() => {
-                Ok(Member {
-                    secret: self.secret,
-                    identity: self.identity,
-                    fleet: manifest.fleet_id(),
-                    id: member.id,
-                })
+            .find(|slot| slot.identity == identity)
+            .filter(|slot| slot.platform == platform.name() && slot.class == platform.class())
+            .ok_or(HsmError::ManifestInvalid)?;
+        let fleet = manifest.fleet_id();
+        let (secret, otherwise) = match sealed {
+            None => (Zeroizing::new(self.secret), HsmError::ManifestInvalid),
+            Some(sealed) => {
+                let secret = handover::open(&self, &fleet, slot, sealed)?;
+                (secret, HsmError::HandoverInvalid)
             }
-            _ => Err(HsmError::ManifestInvalid),
+        };
+        if !shows_keys_of(manifest, &secret) {
+            return Err(otherwise);
         }
+        Ok(Member {
+            secret: *secret,
+            identity: self.identity,
+            fleet,
+            id: slot.id,
+        })
     }
+}
+
+/// The public keys that follow from a fleet secret: HPKE and OPAQUE.
+fn fleet_keys(secret: &[u8; 32]) -> (Vec<u8>, PublicKey) {
+    let secret = FleetSecret::from_bytes(*secret);
+    let kem = FleetKem::from_seed(&secret.hpke_seed(FIRST_KEY.0));
+    let opaque = OpaqueServer::from_seed(&secret.opaque_seed());
+    (kem.public().to_vec(), PublicKey(opaque.public_key()))
+}
+
+/// Whether the fleet keys of a genesis are this secret's, and no others.
+fn shows_keys_of(manifest: &Manifest, secret: &[u8; 32]) -> bool {
+    let (hpke, opaque) = fleet_keys(secret);
+    let [key] = &manifest.keys[..] else {
+        return false;
+    };
+    manifest.opaque == opaque && key.id == FIRST_KEY && key.public[..] == hpke
 }
 
 impl Member {
     /// The fleet secret.
     pub fn secret(&self) -> FleetSecret {
         FleetSecret::from_bytes(self.secret)
+    }
+
+    /// Its bytes, to be sealed to another member and nowhere else.
+    pub fn secret_bytes(&self) -> &[u8; 32] {
+        &self.secret
     }
 }
 

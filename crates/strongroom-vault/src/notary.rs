@@ -1,19 +1,20 @@
 //! The notary: one history, sealed by a quorum (DESIGN §6).
 //!
 //! State: the anchor (promised epoch and tip; moved by compare-and-swap before any statement that
-//! depends on it leaves) and, in RAM only, the clock's last reading. A restart forgets leadership.
+//! depends on it leaves) and, in RAM only, the name of this process and the pace of its clock. A
+//! restart forgets leadership.
 //!
-//! Rules, one function each: [`Notary::promise`], [`Notary::lead`], [`Notary::notarise`],
-//! [`Notary::check_certificate`].
+//! Rules, one function each, as `strongroom-model` has them: [`Notary::promise`], [`Notary::lead`],
+//! [`Notary::notarise`], [`Notary::adopt`], [`Notary::check_certificate`].
 //!
 //! The host chooses what to show, when, and how often. It cannot make two statements for one place
-//! in one epoch, move the tip back, or pass off a header that no HSM made.
+//! in one epoch, move the tip back by (epoch, index), or pass off a header that no HSM made.
 //!
-//! Not here yet: adopting another branch, changes of members. One member never needs them; the
-//! formats carry what they need.
+//! Not here yet: changes of members. The formats carry what they need.
 
+use crate::pace::Pace;
 use crate::platform::{Platform, PlatformFault};
-use alloc::vec::Vec;
+use crate::quorum::{self, Ballot, age};
 use strongroom_crypto::statement::{self, Label, SigningKey};
 use strongroom_wire::entry::{
     Anchor, EntryHeader, FEATURE_LEVEL, Kind, Notarised, Promised, Proposal, Signed, State, Tip,
@@ -22,7 +23,7 @@ use strongroom_wire::frame::HsmError;
 use strongroom_wire::limits::{CLOCK_SKEW_MS, EPOCH_STEP_MAX, PIPELINE_MAX};
 use strongroom_wire::manifest::Manifest;
 use strongroom_wire::{
-    CellId, Digest, Epoch, Incarnation, LogIndex, MemberId, PublicKey, Signature, UnixMs, encode,
+    CellId, Digest, Epoch, Incarnation, LogIndex, MemberId, ProcessId, Signature, UnixMs, encode,
 };
 
 /// Root of the empty trie.
@@ -32,13 +33,12 @@ pub const EMPTY_ROOT: Digest = Digest(strongroom_tree::EMPTY);
 pub struct Notary {
     identity: SigningKey,
     anchor: Anchor,
+    process: ProcessId,
     tip_time: UnixMs,
-    /// Fleet time and own timer at the *first* notarisation of this process. Never moved: were it
-    /// the last one, each entry could gain `CLOCK_SKEW_MS` on the timer, and many entries days.
-    paced: Option<(UnixMs, u64)>,
-    /// The epoch promised by this process, and to whom. A promise kept from before a restart does
-    /// not make a leader: it could lead one epoch twice.
-    promised_here: Option<(Epoch, MemberId)>,
+    pace: Pace,
+    /// What this process promised last, and to whom; used up by leading. A promise kept from before
+    /// a restart does not make a leader: it could lead one epoch twice.
+    promised_here: Option<Ballot>,
     anchor_writes: u64,
 }
 
@@ -86,23 +86,45 @@ impl Notary {
     pub fn resume(
         identity: SigningKey,
         anchor: Anchor,
+        process: ProcessId,
         header: &EntryHeader,
     ) -> Result<Self, HsmError> {
-        let same_chain = header.fleet == anchor.fleet
-            && header.cell == anchor.cell
-            && header.incarnation == anchor.incarnation;
-        if !same_chain || header.tip() != anchor.tip || anchor.retired {
+        if !same_chain(&anchor, header) || header.tip() != anchor.tip || anchor.retired {
             return Err(HsmError::AnchorMismatch);
         }
-        let tip_time = header.time;
-        Ok(Self {
+        Ok(Self::at(identity, anchor, process, header.time))
+    }
+
+    /// Goes on from an anchor whose header the host lost, at a newer entry that a quorum sealed. To
+    /// the others it is as if this member had stood at its tip and adopted the entry.
+    ///
+    /// # Errors
+    /// As [`Notary::adopt`]; [`HsmError::AnchorMismatch`] if this member has left the fleet.
+    pub fn resume_by(
+        (identity, anchor, process): (SigningKey, Anchor, ProcessId),
+        platform: &impl Platform,
+        manifest: &Manifest,
+        header: &EntryHeader,
+        certificate: &[Signed<Notarised>],
+    ) -> Result<Self, HsmError> {
+        if anchor.retired {
+            return Err(HsmError::AnchorMismatch);
+        }
+        let mut notary = Self::at(identity, anchor, process, header.time);
+        notary.adopt(platform, manifest, header, certificate)?;
+        Ok(notary)
+    }
+
+    fn at(identity: SigningKey, anchor: Anchor, process: ProcessId, tip_time: UnixMs) -> Self {
+        Self {
             identity,
             anchor,
+            process,
             tip_time,
-            paced: None,
+            pace: Pace::default(),
             promised_here: None,
             anchor_writes: 0,
-        })
+        }
     }
 
     /// Where it stands.
@@ -115,21 +137,12 @@ impl Notary {
         self.anchor_writes
     }
 
-    /// The greatest time that this notary would seal now (DESIGN §6, clock; decision 0010): not
-    /// ahead of its own clock, nor of the first time it sealed by more than twice what its own
-    /// timer says. Time may always stand still, so a clock set back stops time, not the vault.
-    pub fn time_bound(&self, platform: &impl Platform, skew_ms: u64) -> UnixMs {
-        let by_clock = platform.wall_clock().plus(skew_ms);
-        let by_timer = self.paced.map_or(by_clock, |(time, timer)| {
-            // Twice its pace, so that time that stood still with a paused machine is caught up
-            // with.
-            let elapsed = platform.monotonic_ms().saturating_sub(timer);
-            time.plus(elapsed.saturating_mul(2)).plus(CLOCK_SKEW_MS)
-        });
-        by_clock.min(by_timer).max(self.tip_time)
+    /// The time of an entry that is proposed now, after one of time `before`.
+    pub fn time_after(&self, platform: &impl Platform, before: UnixMs) -> UnixMs {
+        self.pace.proposed(platform, before)
     }
 
-    /// Promises an epoch: once, and only for a greater one.
+    /// Promises an epoch to one process: once, and only for a greater one.
     ///
     /// # Errors
     /// [`HsmError::EpochStale`]; [`HsmError::EpochTooFar`]; [`HsmError::AnchorFailed`].
@@ -138,6 +151,7 @@ impl Notary {
         platform: &impl Platform,
         epoch: Epoch,
         leader: MemberId,
+        process: ProcessId,
     ) -> Result<Signed<Promised>, HsmError> {
         if epoch <= self.anchor.promised {
             return Err(HsmError::EpochStale);
@@ -150,7 +164,7 @@ impl Notary {
                 ..self.anchor.clone()
             },
         )?;
-        self.promised_here = Some((epoch, leader));
+        self.promised_here = Some((epoch, leader, process));
         let statement = Promised {
             fleet: self.anchor.fleet,
             cell: self.anchor.cell,
@@ -158,6 +172,7 @@ impl Notary {
             member: self.anchor.member,
             epoch,
             leader,
+            process,
             tip: self.anchor.tip,
         };
         let signature = self.sign(Label::Promised, &encode(&statement));
@@ -175,66 +190,52 @@ impl Notary {
         Ok(())
     }
 
-    /// Checks a quorum's promises to this member; gives the tip to build on.
+    /// Takes an epoch on a quorum's promises to this very process, once; gives the tip to build on.
+    /// It need not be the own one: what a quorum sealed is at or below the newest promised tip,
+    /// wherever this member stands.
     ///
     /// # Errors
-    /// [`HsmError::PromisesInvalid`]; [`HsmError::EpochStale`] unless this process promised the
-    /// epoch to itself, and none later; [`HsmError::Gap`] if another member's tip is newer: it must
-    /// come here first.
+    /// [`HsmError::EpochStale`] unless this process promised the epoch to itself, and none later;
+    /// [`HsmError::PromisesInvalid`]; [`HsmError::Gap`] if header and state are not the newest
+    /// promised tip's; [`HsmError::ManifestInvalid`] if another manifest is in force there.
     pub fn lead(
-        &self,
+        &mut self,
         manifest: &Manifest,
         epoch: Epoch,
         promises: &[Signed<Promised>],
+        (header, state): (&EntryHeader, &State),
     ) -> Result<Tip, HsmError> {
-        let own = Some((epoch, self.anchor.member));
-        if epoch != self.anchor.promised || self.promised_here != own {
+        let own = (epoch, self.anchor.member, self.process);
+        if epoch != self.anchor.promised || self.promised_here != Some(own) {
             return Err(HsmError::EpochStale);
         }
-        let mut members = Vec::new();
-        for promise in promises {
-            let p = &promise.statement;
-            let ours = p.fleet == self.anchor.fleet
-                && p.cell == self.anchor.cell
-                && p.incarnation == self.anchor.incarnation
-                && p.epoch == epoch
-                && p.leader == self.anchor.member;
-            let bytes = encode(p);
-            if !ours
-                || !signed_by(
-                    manifest,
-                    p.member,
-                    Label::Promised,
-                    &bytes,
-                    &promise.signature,
-                )
-            {
-                return Err(HsmError::PromisesInvalid);
-            }
-            members.push(p.member);
-        }
-        if !is_quorum(manifest, members) {
-            return Err(HsmError::PromisesInvalid);
-        }
-        let newest = promises
-            .iter()
-            .map(|p| p.statement.tip)
-            .max_by_key(|t| (t.epoch, t.index));
-        if newest != Some(self.anchor.tip) {
+        let newest = quorum::newest_promised(&self.anchor, manifest, own, promises)?;
+        let whole = same_chain(&self.anchor, header) && header.state == state.digest();
+        if !whole || header.tip() != newest {
             return Err(HsmError::Gap);
         }
-        Ok(self.anchor.tip)
+        if state.manifest != Some(manifest.digest()) {
+            return Err(HsmError::ManifestInvalid);
+        }
+        // One chain per epoch, whatever becomes of this leadership.
+        self.promised_here = None;
+        Ok(newest)
     }
 
-    /// Seals a run of entries: links first, then one anchor write, then one statement.
+    /// Seals a run of entries: links first, then one anchor write, then one statement. The same
+    /// write moves the tip to the leader's start where the run begins there; that is no vote for
+    /// anything but the run's last entry.
     ///
     /// # Errors
     /// [`HsmError::EntryForged`], [`HsmError::EpochStale`], [`HsmError::Stale`], [`HsmError::Gap`],
-    /// [`HsmError::TooEarly`], [`HsmError::BatchTooLarge`]; [`HsmError::AnchorFailed`].
+    /// [`HsmError::PromisesInvalid`], [`HsmError::TooEarly`], [`HsmError::BatchTooLarge`];
+    /// [`HsmError::AnchorFailed`].
     pub fn notarise(
         &mut self,
         platform: &impl Platform,
+        manifest: &Manifest,
         run: &[Proposal],
+        promises: &[Signed<Promised>],
         is_ours: impl Fn(&Digest, &Digest) -> bool,
     ) -> Result<Signed<Notarised>, HsmError> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
@@ -252,22 +253,18 @@ impl Notary {
             return Err(HsmError::EpochStale);
         }
         self.check_step(epoch)?;
-        let mut tip = self.anchor.tip;
         for Proposal { header, mark } in run {
             if !is_ours(&header.hash(), mark) {
                 return Err(HsmError::EntryForged);
             }
+        }
+        let start = self.start_of(manifest, &first.header, promises)?;
+        let mut tip = start;
+        for Proposal { header, .. } in run {
             self.check_link(&tip, header, epoch)?;
             tip = header.tip();
         }
-        let time = last.header.time;
-        let monotone = run.windows(2).all(|w| w[0].header.time <= w[1].header.time);
-        if !monotone || first.header.time < self.tip_time {
-            return Err(HsmError::Stale);
-        }
-        if time > self.time_bound(platform, CLOCK_SKEW_MS) {
-            return Err(HsmError::TooEarly);
-        }
+        let pace = self.check_times(platform, run, start == self.anchor.tip)?;
         self.move_anchor(
             platform,
             Anchor {
@@ -276,18 +273,42 @@ impl Notary {
                 ..self.anchor.clone()
             },
         )?;
-        self.tip_time = time;
-        self.paced.get_or_insert((time, platform.monotonic_ms()));
+        self.tip_time = last.header.time;
+        self.pace = pace;
         Ok(self.statement())
     }
 
+    /// The entry that a run must follow: the own tip, or, from a lower epoch only, the start that
+    /// the leader's promises show. Within an epoch there is one chain, and what was said of it
+    /// stays said. Whichever quorum of promises the host shows, an entry that follows a tip of a
+    /// lower epoch is its leader's first.
+    fn start_of(
+        &self,
+        manifest: &Manifest,
+        first: &EntryHeader,
+        promises: &[Signed<Promised>],
+    ) -> Result<Tip, HsmError> {
+        let tip = self.anchor.tip;
+        let follows = first.previous == tip.hash && first.index == tip.index.next();
+        match promises.first() {
+            Some(Signed {
+                statement: Promised {
+                    leader, process, ..
+                },
+                ..
+            }) if !follows && tip.epoch < first.epoch => {
+                let ballot = (first.epoch, *leader, *process);
+                quorum::newest_promised(&self.anchor, manifest, ballot, promises)
+            }
+            _ => Ok(tip),
+        }
+    }
+
     fn check_link(&self, tip: &Tip, header: &EntryHeader, epoch: Epoch) -> Result<(), HsmError> {
-        let same_chain = header.fleet == self.anchor.fleet
-            && header.cell == self.anchor.cell
-            && header.incarnation == self.anchor.incarnation
+        let ours = same_chain(&self.anchor, header)
             && header.epoch == epoch
             && header.feature_level == FEATURE_LEVEL;
-        if !same_chain || header.index <= tip.index {
+        if !ours || header.index <= tip.index {
             return Err(HsmError::Stale);
         }
         if header.index > tip.index.next() {
@@ -296,6 +317,86 @@ impl Notary {
         if header.previous != tip.hash {
             return Err(HsmError::Stale);
         }
+        Ok(())
+    }
+
+    /// Checks the times along a run; gives the pace after it.
+    ///
+    /// After a move to a leader's start that start's time is not known here, so the first entry is
+    /// held against the bound alone, which is no looser than before: the own tip's time may be
+    /// later, and then goes back with the tip. The branch that is left was sealed by no quorum, so
+    /// nobody was told its time, and its time no longer holds the bound up.
+    fn check_times(
+        &self,
+        platform: &impl Platform,
+        run: &[Proposal],
+        continues: bool,
+    ) -> Result<Pace, HsmError> {
+        let mut pace = self.pace;
+        let mut before = if continues { self.tip_time } else { UnixMs(0) };
+        for Proposal { header, .. } in run {
+            if header.kind == Kind::Clock {
+                // Its mark says that an HSM of this fleet checked the officers. The own clock still
+                // bounds it; the timer and the time before do not.
+                if header.time > platform.wall_clock().plus(CLOCK_SKEW_MS) {
+                    return Err(HsmError::TooEarly);
+                }
+                pace.restart(platform, header.time);
+            } else {
+                if header.time < before {
+                    return Err(HsmError::Stale);
+                }
+                if header.time > pace.bound(platform, before) {
+                    return Err(HsmError::TooEarly);
+                }
+            }
+            before = header.time;
+        }
+        if before < self.tip_time {
+            pace.fall_back(platform, before);
+        }
+        pace.begin(platform, before);
+        Ok(pace)
+    }
+
+    /// Moves to an entry that a quorum sealed, from any branch. No vote: its statement adds nothing
+    /// to a certificate that is whole. The step of an epoch is not bounded here: a quorum took it.
+    ///
+    /// # Errors
+    /// [`HsmError::CertificateInvalid`]; [`HsmError::Stale`] unless it is newer than the own tip by
+    /// (epoch, index), or that very tip; [`HsmError::AnchorFailed`].
+    pub fn adopt(
+        &mut self,
+        platform: &impl Platform,
+        manifest: &Manifest,
+        header: &EntryHeader,
+        certificate: &[Signed<Notarised>],
+    ) -> Result<(), HsmError> {
+        let tip = quorum::certified(&self.anchor, manifest, certificate)?;
+        if header.tip() != tip || !same_chain(&self.anchor, header) {
+            return Err(HsmError::CertificateInvalid);
+        }
+        if tip == self.anchor.tip {
+            return Ok(());
+        }
+        if age(&tip) <= age(&self.anchor.tip) {
+            return Err(HsmError::Stale);
+        }
+        self.move_anchor(
+            platform,
+            Anchor {
+                // Nothing of an earlier epoch may be sealed beside it any more.
+                promised: self.anchor.promised.max(tip.epoch),
+                tip,
+                ..self.anchor.clone()
+            },
+        )?;
+        match header.kind {
+            Kind::Clock => self.pace.restart(platform, header.time),
+            _ if header.time < self.tip_time => self.pace.fall_back(platform, header.time),
+            _ => self.pace.catch_up(platform, header.time),
+        }
+        self.tip_time = header.time;
         Ok(())
     }
 
@@ -308,40 +409,7 @@ impl Notary {
         manifest: &Manifest,
         certificate: &[Signed<Notarised>],
     ) -> Result<Tip, HsmError> {
-        let tip = certificate
-            .first()
-            .ok_or(HsmError::CertificateInvalid)?
-            .statement
-            .tip;
-        let mut members = Vec::new();
-        for Signed {
-            statement,
-            signature,
-        } in certificate
-        {
-            let ours = statement.fleet == self.anchor.fleet
-                && statement.cell == self.anchor.cell
-                && statement.incarnation == self.anchor.incarnation
-                && statement.tip == tip;
-            let bytes = encode(statement);
-            if !ours
-                || !signed_by(
-                    manifest,
-                    statement.member,
-                    Label::Notarised,
-                    &bytes,
-                    signature,
-                )
-            {
-                return Err(HsmError::CertificateInvalid);
-            }
-            members.push(statement.member);
-        }
-        if is_quorum(manifest, members) {
-            Ok(tip)
-        } else {
-            Err(HsmError::CertificateInvalid)
-        }
+        quorum::certified(&self.anchor, manifest, certificate)
     }
 
     fn statement(&self) -> Signed<Notarised> {
@@ -373,24 +441,8 @@ impl Notary {
     }
 }
 
-fn signed_by(
-    manifest: &Manifest,
-    member: MemberId,
-    label: Label,
-    bytes: &[u8],
-    signature: &Signature,
-) -> bool {
-    let Some(PublicKey(key)) = manifest.member(member).map(|m| m.identity) else {
-        return false;
-    };
-    statement::verify(&key, label, bytes, &signature.0).is_ok()
-}
-
-/// Whether these are Q or more, all distinct. One name twice is refused, not counted once: an
-/// honest host has no reason to send it.
-fn is_quorum(manifest: &Manifest, mut members: Vec<MemberId>) -> bool {
-    let sent = members.len();
-    members.sort_unstable();
-    members.dedup();
-    members.len() == sent && sent >= manifest.quorum()
+fn same_chain(anchor: &Anchor, header: &EntryHeader) -> bool {
+    header.fleet == anchor.fleet
+        && header.cell == anchor.cell
+        && header.incarnation == anchor.incarnation
 }

@@ -20,6 +20,7 @@ use strongroom_crypto::opaque::LoginState;
 use strongroom_crypto::seal::{self, SealingKey};
 use strongroom_crypto::statement::{self, Label};
 use strongroom_wire::answer::{Answer, Refusal, RegisterStarted, TicketGrant, leaf_digest};
+use strongroom_wire::entry::EntryHeader;
 use strongroom_wire::envelope::{Envelope, Header, OpClass, SizeClass};
 use strongroom_wire::frame::{AnswerBytes, HsmError, LeafBytes, Response};
 use strongroom_wire::limits::{KE2_BYTES, TICKET_BYTES_MAX};
@@ -149,13 +150,20 @@ pub enum Asked {
 pub struct Preparer<P> {
     pub(crate) platform: Arc<P>,
     pub(crate) keys: Arc<Keys>,
-    /// Index of the newest entry that this member knows certified, for tickets.
+    /// Index of the newest entry that this member knows certified, for tickets; where another
+    /// leads, of the newest that this one sealed or adopted.
     pub(crate) tip: AtomicU64,
     /// Its time, ms.
     pub(crate) tip_time: AtomicU64,
 }
 
 impl<P: Platform> Preparer<P> {
+    /// The history has come to this entry. Officers may have set its time back.
+    pub(crate) fn moved_to(&self, header: &EntryHeader) {
+        self.tip.store(header.index.0, Ordering::Relaxed);
+        self.tip_time.store(header.time.0, Ordering::Relaxed);
+    }
+
     /// Opens an envelope. The dearest step after OPAQUE; once per start.
     pub fn open<T: Table>(&self, table: &T, envelope: &[u8]) -> Response {
         match self.open_envelope(envelope) {

@@ -8,39 +8,41 @@
 //! The host may send any request at any time; each is answered or refused by name, and a refused
 //! one changes nothing.
 
+use crate::clock;
 use crate::desk::{Desk, Table};
+use crate::handover::{self, Joiner};
 use crate::keys::Keys;
 use crate::member::{self, Draft, Member};
 use crate::notary::{self, Notary};
 use crate::platform::{Blob, Platform};
 use crate::policy::Moment;
 use crate::prepare::Preparer;
-use crate::propose::{Batch, Decided};
+use crate::propose::Batch;
+use crate::standing::Standing;
 use crate::tenants;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::string::ToString as _;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 use strongroom_crypto::statement::SigningKey;
 use strongroom_wire::entry::{
-    Anchor, EntryHeader, FEATURE_LEVEL, Kind, Notarised, Promised, Proposal, Signed, State, Tip,
-    Write, writes_digest,
+    Anchor, EntryHeader, Kind, Notarised, Promised, Proposal, Signed, SignedClockChange, State,
 };
 use strongroom_wire::frame::{
-    AnswerBytes, Drafted, FRAME_VERSION, HsmError, Inspection, LeafBytes, LeftOut, Phase,
-    ReleasedAnswer, Request, Response, Welcome,
+    FRAME_VERSION, HsmError, Inspection, LeafBytes, Phase, Request, Response, SealedSecret, Welcome,
 };
-use strongroom_wire::limits::{BATCH_MAX, PIPELINE_MAX};
 use strongroom_wire::manifest::Manifest;
 use strongroom_wire::tenant::SignedTenantChange;
-use strongroom_wire::{Digest, Epoch, Handle, MemberId, PublicKey, decode};
+use strongroom_wire::{Digest, Epoch, Handle, MemberId, ProcessId, decode};
 
 /// A member.
 pub struct Vault<P> {
     platform: Arc<P>,
     life: Life<P>,
+    /// This start. Promises name it, so that what was promised to an earlier start of this member,
+    /// or to a copy that was rolled back, makes no leader of this one (decision 0015).
+    process: ProcessId,
     refused: u64,
 }
 
@@ -54,24 +56,6 @@ enum Life<P> {
     Standing(Box<Standing<P>>),
     /// The anchor failed: it may or may not have moved. Only a new start reads what is true.
     Halted,
-}
-
-/// A member at work.
-struct Standing<P> {
-    preparer: Arc<Preparer<P>>,
-    notary: Notary,
-    /// The newest entry certified or resumed from: what speculation builds on.
-    base: EntryHeader,
-    base_state: State,
-    leading: Option<Epoch>,
-    speculation: VecDeque<Speculated>,
-}
-
-/// A proposed entry that no certificate covers yet, and the answers it pays for.
-struct Speculated {
-    header: EntryHeader,
-    state: State,
-    answers: Vec<(Handle, AnswerBytes)>,
 }
 
 impl<P: Platform> Vault<P> {
@@ -96,9 +80,12 @@ impl<P: Platform> Vault<P> {
                 None => Life::Blank,
             },
         };
+        let mut process = ProcessId([0; 16]);
+        platform.fill(&mut process.0);
         Ok(Self {
             platform,
             life,
+            process,
             refused: 0,
         })
     }
@@ -126,14 +113,24 @@ impl<P: Platform> Vault<P> {
         match request {
             Request::Hello { version } => self.hello(version),
             Request::Draft => self.draft(),
-            Request::Genesis { manifest } => self.genesis(&manifest),
+            Request::Genesis { manifest, secret } => self.genesis(&manifest, secret.as_ref()),
             Request::Resume {
                 header,
                 state,
                 manifest,
-            } => self.resume(header, state, &manifest),
-            Request::Promise { epoch, leader } => self.promise(epoch, leader),
-            Request::Lead { epoch, promises } => self.lead(epoch, &promises),
+                certificate,
+            } => self.resume((header, state), &manifest, &certificate),
+            Request::Promise {
+                epoch,
+                leader,
+                process,
+            } => self.promise(epoch, leader, process),
+            Request::Lead {
+                epoch,
+                promises,
+                header,
+                state,
+            } => self.lead(epoch, &promises, (header, state)),
             Request::Open { envelope } => Ok(self.standing()?.preparer.open(table, &envelope)),
             Request::Evaluate {
                 handle,
@@ -153,7 +150,21 @@ impl<P: Platform> Vault<P> {
                 proof,
                 leaf,
             } => self.propose_tenant(&change, &proof, leaf),
-            Request::Notarise { run } => self.notarise(&run),
+            Request::ProposeClock { change } => self.propose_clock(&change),
+            Request::Notarise { run, promises } => self.notarise(&run, &promises),
+            Request::Adopt {
+                header,
+                certificate,
+            } => self.adopt(&header, &certificate),
+            Request::HandOver {
+                member,
+                key,
+                signature,
+            } => self.hand_over(Joiner {
+                member,
+                key,
+                signature,
+            }),
             Request::Release { certificate } => self.release(&certificate),
             Request::Forget { handles } => {
                 table.with(|desk| handles.iter().for_each(|handle| drop(desk.take(*handle))));
@@ -202,6 +213,7 @@ impl<P: Platform> Vault<P> {
             class: self.platform.class(),
             image: env!("CARGO_PKG_VERSION").to_string(),
             phase,
+            process: self.process,
         }))
     }
 
@@ -217,14 +229,21 @@ impl<P: Platform> Vault<P> {
         }
     }
 
-    /// Begins the fleet. Order: anchor, then member. A cut between leaves a draft with an anchor,
-    /// and the same request goes on from there.
-    fn genesis(&mut self, manifest: &[u8]) -> Result<Response, HsmError> {
+    /// Begins the fleet, or joins its beginning with the secret that another member handed over.
+    /// Order: anchor, then member. A cut between leaves a draft with an anchor, and the same
+    /// request goes on from there.
+    fn genesis(
+        &mut self,
+        manifest: &[u8],
+        secret: Option<&SealedSecret>,
+    ) -> Result<Response, HsmError> {
         let manifest: Manifest = decode(manifest).map_err(|_| HsmError::ManifestInvalid)?;
         let (header, state) = notary::genesis(&manifest);
         match &self.life {
             Life::Drafted(draft) => {
-                let member = draft.clone().into_member(&manifest, &*self.platform)?;
+                let member = draft
+                    .clone()
+                    .into_member(&manifest, secret, &*self.platform)?;
                 let anchor = notary::genesis_anchor(&header, member.id);
                 match self.platform.anchor().map_err(|_| HsmError::AnchorFailed)? {
                     None => self
@@ -247,24 +266,30 @@ impl<P: Platform> Vault<P> {
             }
             _ => return Err(HsmError::WrongPhase),
         }
-        self.stand(header, state, manifest)
+        self.stand((header, state), manifest, &[])
     }
 
     fn resume(
         &mut self,
-        header: EntryHeader,
-        state: State,
+        place: (EntryHeader, State),
         manifest: &[u8],
+        certificate: &[Signed<Notarised>],
     ) -> Result<Response, HsmError> {
         let manifest: Manifest = decode(manifest).map_err(|_| HsmError::ManifestInvalid)?;
-        self.stand(header, state, manifest)
+        self.stand(place, manifest, certificate)
     }
 
+    /// Stands at the anchor's tip, whose header vouches for state and manifest; or, with a
+    /// certificate, at a newer entry, which the anchor does not name.
+    ///
+    /// A certificate is worth what the manifest is by which it is counted. So that one must be the
+    /// genesis, whose digest is the fleet's id: a host could else write a manifest of keys of its
+    /// own, and certify with them. (A later manifest's authority comes with changes of members.)
     fn stand(
         &mut self,
-        header: EntryHeader,
-        state: State,
+        (header, state): (EntryHeader, State),
         manifest: Manifest,
+        certificate: &[Signed<Notarised>],
     ) -> Result<Response, HsmError> {
         let Life::Waiting { member, anchor } = &self.life else {
             return Err(HsmError::WrongPhase);
@@ -274,12 +299,38 @@ impl<P: Platform> Vault<P> {
             return Err(HsmError::AnchorMismatch);
         }
         manifest.check().map_err(|_| HsmError::ManifestInvalid)?;
+        let at_anchor = header.tip() == anchor.tip || certificate.is_empty();
+        let genesis = manifest.epoch == 0 && manifest.fleet_id() == member.fleet;
+        if !at_anchor && !genesis {
+            return Err(HsmError::ManifestInvalid);
+        }
         let identity = SigningKey::from_seed(&member.identity);
-        let notary = Notary::resume(identity, anchor.clone(), &header)?;
+        let (anchor, process) = (anchor.clone(), self.process);
+        let resumed = if at_anchor {
+            Some(Notary::resume(
+                identity.clone(),
+                anchor.clone(),
+                process,
+                &header,
+            )?)
+        } else {
+            None
+        };
         let keys = Keys::new(member.secret(), manifest, anchor.incarnation);
         if !keys.match_manifest() || keys.fleet != member.fleet {
             return Err(HsmError::ManifestInvalid);
         }
+        // Last, because it moves the anchor.
+        let notary = match resumed {
+            Some(notary) => notary,
+            None => Notary::resume_by(
+                (identity, anchor, process),
+                &*self.platform,
+                &keys.manifest,
+                &header,
+                certificate,
+            )?,
+        };
         let preparer = Preparer {
             platform: self.platform.clone(),
             keys: Arc::new(keys),
@@ -290,39 +341,39 @@ impl<P: Platform> Vault<P> {
             header: header.clone(),
             state: state.clone(),
         };
-        self.life = Life::Standing(Box::new(Standing {
-            preparer: Arc::new(preparer),
-            notary,
-            base: header,
-            base_state: state,
-            leading: None,
-            speculation: VecDeque::new(),
-        }));
+        let standing = Standing::new(preparer, notary, member.clone(), (header, state));
+        self.life = Life::Standing(Box::new(standing));
         Ok(answer)
     }
 
-    fn promise(&mut self, epoch: Epoch, leader: MemberId) -> Result<Response, HsmError> {
+    fn promise(
+        &mut self,
+        epoch: Epoch,
+        leader: MemberId,
+        process: ProcessId,
+    ) -> Result<Response, HsmError> {
         let platform = self.platform.clone();
         let standing = self.standing()?;
-        let promised = standing.notary.promise(&*platform, epoch, leader)?;
+        let promised = standing
+            .notary
+            .promise(&*platform, epoch, leader, process)?;
         // A promise of a later epoch ends whatever this member led.
         standing.stop_leading();
         Ok(Response::Promised(promised))
     }
 
-    fn lead(&mut self, epoch: Epoch, promises: &[Signed<Promised>]) -> Result<Response, HsmError> {
+    fn lead(
+        &mut self,
+        epoch: Epoch,
+        promises: &[Signed<Promised>],
+        (header, state): (EntryHeader, State),
+    ) -> Result<Response, HsmError> {
         let standing = self.standing()?;
-        // One chain per epoch: leading again after speculation was dropped takes a new one.
-        if standing.leading == Some(epoch) {
-            return Err(HsmError::EpochStale);
-        }
         let manifest = &standing.preparer.keys.manifest;
-        let start = standing.notary.lead(manifest, epoch, promises)?;
-        if start != standing.base.tip() && !standing.rebase(&start) {
-            return Err(HsmError::Gap);
-        }
-        standing.speculation.clear();
-        standing.leading = Some(epoch);
+        let start = standing
+            .notary
+            .lead(manifest, epoch, promises, (&header, &state))?;
+        standing.lead_from(epoch, header, state);
         Ok(Response::Leading { start })
     }
 
@@ -333,14 +384,13 @@ impl<P: Platform> Vault<P> {
         proof: &[u8],
         leaves: Vec<LeafBytes>,
     ) -> Result<Response, HsmError> {
-        let platform = self.platform.clone();
         let standing = self.standing()?;
         standing.can_propose(handles.len())?;
         let preparer = standing.preparer.clone();
         let (header, state) = standing.newest();
         let moment = Moment {
             index: header.index.next(),
-            now: standing.notary.time_bound(&*platform, 0).max(header.time),
+            now: standing.now(),
             policy: &preparer.keys.manifest.policy,
         };
         let root = header.root;
@@ -360,7 +410,7 @@ impl<P: Platform> Vault<P> {
         let standing = self.standing()?;
         standing.can_propose(1)?;
         let (header, state) = standing.newest();
-        let now = standing.notary.time_bound(&*platform, 0).max(header.time);
+        let now = standing.now();
         let keys = standing.preparer.keys.clone();
         let (root, state) = (header.root, state.clone());
         match tenants::decide(&keys, &*platform, change, &root, state, proof, leaf)? {
@@ -369,13 +419,58 @@ impl<P: Platform> Vault<P> {
         }
     }
 
-    fn notarise(&mut self, run: &[Proposal]) -> Result<Response, HsmError> {
+    fn propose_clock(&mut self, change: &SignedClockChange) -> Result<Response, HsmError> {
+        let platform = self.platform.clone();
+        let standing = self.standing()?;
+        standing.can_propose(0)?;
+        let keys = standing.preparer.keys.clone();
+        let (header, state) = standing.newest();
+        let decided = clock::decide(&keys, &*platform, change, (header, state.clone()))?;
+        Ok(standing.speculate(Kind::Clock, change.change.time, decided))
+    }
+
+    fn notarise(
+        &mut self,
+        run: &[Proposal],
+        promises: &[Signed<Promised>],
+    ) -> Result<Response, HsmError> {
         let platform = self.platform.clone();
         let standing = self.standing()?;
         let keys = &standing.preparer.keys;
         let is_ours = |hash: &Digest, mark: &Digest| keys.is_marked(hash, mark);
-        let notarised = standing.notary.notarise(&*platform, run, is_ours)?;
+        let notary = &mut standing.notary;
+        let before = notary.anchor().tip;
+        let notarised = notary.notarise(&*platform, &keys.manifest, run, promises, is_ours)?;
+        let newest = run.last().filter(|_| notary.anchor().tip != before);
+        if let Some(newest) = newest {
+            standing.moved_to(&newest.header);
+        }
         Ok(Response::Notarised(notarised))
+    }
+
+    fn adopt(
+        &mut self,
+        header: &EntryHeader,
+        certificate: &[Signed<Notarised>],
+    ) -> Result<Response, HsmError> {
+        let platform = self.platform.clone();
+        let standing = self.standing()?;
+        let manifest = &standing.preparer.keys.manifest;
+        let notary = &mut standing.notary;
+        let before = notary.anchor().tip;
+        notary.adopt(&*platform, manifest, header, certificate)?;
+        if notary.anchor().tip != before {
+            standing.moved_to(header);
+        }
+        Ok(Response::Done)
+    }
+
+    fn hand_over(&mut self, joiner: Joiner) -> Result<Response, HsmError> {
+        let platform = self.platform.clone();
+        let standing = self.standing()?;
+        let manifest = &standing.preparer.keys.manifest;
+        let secret = handover::seal(&standing.member, manifest, joiner, &*platform)?;
+        Ok(Response::HandedOver { secret })
     }
 
     fn release(&mut self, certificate: &[Signed<Notarised>]) -> Result<Response, HsmError> {
@@ -389,15 +484,14 @@ impl<P: Platform> Vault<P> {
     fn inspect<T: Table>(&mut self, table: &T) -> Result<Response, HsmError> {
         let (clock, refused) = (self.platform.wall_clock(), self.refused);
         let standing = self.standing()?;
-        let held: usize = standing.speculation.iter().map(|s| s.answers.len()).sum();
         let anchor = standing.notary.anchor();
         Ok(Response::Inspection(Inspection {
             tip: anchor.tip,
             promised: anchor.promised,
-            leading: standing.leading,
-            speculative: standing.newest().0.index,
+            leading: standing.leading(),
+            speculative: standing.speculative(),
             handles: count(table.with(|desk: &mut Desk| desk.len())),
-            held: count(held),
+            held: count(standing.held()),
             clock,
             refused,
             anchor_writes: standing.notary.anchor_writes(),
@@ -405,134 +499,6 @@ impl<P: Platform> Vault<P> {
     }
 }
 
-impl<P: Platform> Standing<P> {
-    /// The newest entry, speculated or certified.
-    fn newest(&self) -> (&EntryHeader, &State) {
-        self.speculation
-            .back()
-            .map_or((&self.base, &self.base_state), |newest| {
-                (&newest.header, &newest.state)
-            })
-    }
-
-    fn can_propose(&self, operations: usize) -> Result<(), HsmError> {
-        if self.leading.is_none() || self.leading != Some(self.notary.anchor().promised) {
-            return Err(HsmError::NotLeading);
-        }
-        if operations > BATCH_MAX {
-            return Err(HsmError::BatchTooLarge);
-        }
-        // Before anything is spent: a quorum that is away must not cost guesses.
-        if self.speculation.len() >= PIPELINE_MAX {
-            return Err(HsmError::Busy);
-        }
-        Ok(())
-    }
-
-    fn speculate(
-        &mut self,
-        kind: Kind,
-        now: strongroom_wire::UnixMs,
-        decided: Decided,
-    ) -> Response {
-        let (previous, _) = self.newest();
-        let header = EntryHeader {
-            fleet: previous.fleet,
-            cell: previous.cell,
-            incarnation: previous.incarnation,
-            epoch: self
-                .leading
-                .expect("can_propose checked that this member leads"),
-            index: previous.index.next(),
-            previous: previous.hash(),
-            kind,
-            root: decided.root,
-            writes: writes_digest(&decided.writes),
-            state: decided.state.digest(),
-            time: now,
-            feature_level: FEATURE_LEVEL,
-        };
-        let Decided {
-            state,
-            writes,
-            answers,
-            left_out,
-            ..
-        } = decided;
-        self.speculation.push_back(Speculated {
-            header: header.clone(),
-            state: state.clone(),
-            answers,
-        });
-        proposed(self.preparer.keys.marked(header), state, writes, left_out)
-    }
-
-    /// Lets go of the answers up to `tip`, cumulative along the own chain.
-    fn release(&mut self, tip: &Tip) -> Result<Vec<ReleasedAnswer>, HsmError> {
-        let position = self.speculation.iter().position(|s| s.header.tip() == *tip);
-        let Some(position) = position else {
-            // Released before: nothing is behind it, and nothing is wrong.
-            let known = self.base.tip() == *tip;
-            return if known {
-                Ok(Vec::new())
-            } else {
-                Err(HsmError::NotOnChain)
-            };
-        };
-        let mut answers = Vec::new();
-        for released in self.speculation.drain(..=position) {
-            let each = released.answers.into_iter();
-            answers.extend(each.map(|(handle, answer)| ReleasedAnswer { handle, answer }));
-            self.base = released.header;
-            self.base_state = released.state;
-        }
-        self.preparer
-            .tip
-            .store(self.base.index.0, Ordering::Relaxed);
-        self.preparer
-            .tip_time
-            .store(self.base.time.0, Ordering::Relaxed);
-        Ok(answers)
-    }
-
-    /// Moves the base up to a notarised tip that no certificate released (its answers are lost with
-    /// the leadership; their clients retry).
-    fn rebase(&mut self, tip: &Tip) -> bool {
-        self.release(tip).is_ok()
-    }
-
-    fn stop_leading(&mut self) {
-        self.leading = None;
-        // What was notarised stays; its answers are dropped with everything above it.
-        let tip = self.notary.anchor().tip;
-        let _ = self.rebase(&tip);
-        self.speculation.clear();
-    }
-}
-
-fn proposed(
-    proposal: Proposal,
-    state: State,
-    writes: Vec<Write>,
-    left_out: Vec<LeftOut>,
-) -> Response {
-    Response::Proposed {
-        proposal,
-        state,
-        writes,
-        left_out,
-    }
-}
-
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// What a draft shows.
-pub(crate) fn drafted(identity: PublicKey, hpke: Vec<u8>, opaque: PublicKey) -> Drafted {
-    Drafted {
-        identity,
-        hpke,
-        opaque,
-    }
 }

@@ -223,8 +223,8 @@ pub struct Promised {
     /// To whom.
     #[n(5)]
     pub leader: MemberId,
-    /// To which start of the leader's HSM. Without it a leader that was rolled back could promise to
-    /// itself again, show the others' old promises, and lead one epoch twice (decision 0015).
+    /// To which start of the leader's HSM. Without it a leader that was rolled back could promise
+    /// to itself again, show the others' old promises, and lead one epoch twice (decision 0015).
     #[n(6)]
     pub process: ProcessId,
     /// The promiser's tip.

@@ -105,6 +105,8 @@ fn statements() -> Vec<(&'static str, Vec<u8>)> {
         Label::TenantCreate,
         Label::TenantKeys,
         Label::Manifest,
+        Label::Clock,
+        Label::Handover,
     ];
     labels
         .map(|label| (label.text(), sign(&key, label, b"statement").to_vec()))
@@ -137,5 +139,5 @@ fn keys_and_sealed_forms_are_what_they_always_were() {
         assert_eq!(kept.get(name), Some(value), "{name}");
     }
     assert_eq!(made.len(), kept.len());
-    assert_eq!(made.len(), 11 + 8 + 7, "no two have one name");
+    assert_eq!(made.len(), 11 + 8 + 9, "no two have one name");
 }

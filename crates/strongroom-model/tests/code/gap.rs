@@ -1,53 +1,35 @@
-//! Known gap, the mutant `PromiseToMember` in flesh and blood: n = 3, R = 1, one member rolled
-//! back, as the design allows. `Promised` names a member and not its process, so the promises of
-//! the others serve twice. Once they name the process, the second `Lead` is refused, and this test
-//! shall say so.
+//! The mutant `PromiseToMember` in flesh and blood: n = 3, R = 1, one member rolled back, as the
+//! design allows. The others' promises name the leader's process, so they serve once.
 
-use super::Pair;
-use strongroom_model::Mutant;
-use strongroom_wire::entry::EntryHeader;
-use strongroom_wire::frame::{Request, Response};
-use strongroom_wire::{Epoch, MemberId};
-
-impl Pair {
-    fn propose_for_real(&mut self, l: usize, proposed: &mut Vec<EntryHeader>) {
-        let real = self.reals[l].ask(Request::Propose {
-            handles: Vec::new(),
-            proof: self.empty_proof.clone(),
-            leaves: Vec::new(),
-        });
-        match real {
-            Ok(Response::Proposed { proposal, .. }) => proposed.push(proposal.header),
-            other => panic!("{other:?}"),
-        }
-    }
-}
+use strongroom_sim::fleet::Fleet;
+use strongroom_wire::Epoch;
+use strongroom_wire::frame::HsmError;
 
 #[test]
-fn known_gap_a_rolled_back_leader_leads_one_epoch_twice() {
-    let mut pair = Pair::new(0, 1, &[Mutant::AsCoded]);
-    let copy = pair.reals[2].platform.snapshot();
-    let (epoch, leader) = (Epoch(1), MemberId(2));
-    let mut proposed = Vec::new();
-    for life in 0..2 {
-        let asked = if life == 0 { 0..3 } else { 2..3 };
-        for m in asked {
-            match pair.reals[m].ask(Request::Promise { epoch, leader }) {
-                Ok(Response::Promised(promise)) => pair.promises.insert((m, 1), promise),
-                other => panic!("{other:?}"),
-            };
-        }
-        let promises = pair.promises.values().cloned().collect();
-        let led = pair.reals[2].ask(Request::Lead { epoch, promises });
-        assert!(matches!(led, Ok(Response::Leading { .. })), "{led:?}");
-        pair.propose_for_real(2, &mut proposed);
-        pair.reals[2].platform.restore(&copy);
-        pair.reals[2].platform.pass(1000);
-        pair.restart(2);
+fn a_rolled_back_leader_does_not_lead_one_epoch_twice() {
+    let mut fleet = Fleet::new(3, 1);
+    let copy = fleet.members[2].platform.snapshot();
+    let mut promises = fleet.lead(2, 1, &[0, 1, 2]);
+    let first = fleet.propose(2).unwrap();
+    let process = fleet.members[2].process();
+    fleet.members[2].platform.restore(&copy);
+    fleet.members[2].platform.pass(1000);
+    fleet.restart(2);
+    assert_ne!(fleet.members[2].process(), process, "another start");
+    // Its own promise it gives again; the others' are to the start before.
+    promises[2] = fleet.promise(2, 1, 2).unwrap();
+    let leading = fleet.leading(1, &promises);
+    assert_eq!(fleet.ask(2, leading), Err(HsmError::PromisesInvalid));
+    assert_eq!(fleet.propose(2), Err(HsmError::NotLeading));
+    // The others promise nothing of this epoch again, to whomever.
+    for m in [0, 1] {
+        assert_eq!(fleet.promise(m, 1, 2), Err(HsmError::EpochStale));
     }
-    let [first, second] = &proposed[..] else {
-        panic!("it proposed twice");
-    };
-    assert_eq!((first.epoch, first.index), (second.epoch, second.index));
-    assert_ne!(first.hash(), second.hash(), "two chains in one epoch");
+    // In the next one it leads, and there is no second chain in the first.
+    fleet.lead(2, 2, &[0, 1, 2]);
+    let second = fleet.propose(2).unwrap();
+    assert_eq!(
+        (first.header.epoch, second.header.epoch),
+        (Epoch(1), Epoch(2))
+    );
 }

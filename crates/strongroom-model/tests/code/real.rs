@@ -1,54 +1,34 @@
-//! A real member, and the way in which three of them come to share a fleet's secret.
+//! Real members: three vaults that share a fleet's secret by the hand-over.
 
-use std::cell::RefCell;
-use std::sync::Arc;
-use strongroom_crypto::seal;
 use strongroom_model::Entry;
-use strongroom_sim::platform::Memory;
-use strongroom_vault::{Blob, Desk, Platform as _, Vault};
-use strongroom_wire::encode;
-use strongroom_wire::frame::{HsmError, Request, Response};
+use strongroom_sim::fleet::Fleet;
+use strongroom_wire::ProcessId;
 
-#[derive(minicbor::Encode)]
-struct Draft {
-    #[cbor(n(0), with = "minicbor::bytes")]
-    secret: [u8; 32],
-    #[cbor(n(1), with = "minicbor::bytes")]
-    identity: [u8; 32],
-}
-
+/// What the vault holds in RAM, as the comparison needs it.
 pub struct Real {
-    pub platform: Arc<Memory>,
-    pub vault: Vault<Memory>,
-    pub desk: RefCell<Desk>,
-    /// What the vault builds on: its newest entry certified, or resumed from. It does not move when
-    /// another leader's entries are notarised, so the vault leads from there only after a restart.
+    /// The start of its process that others promise to.
+    pub process: ProcessId,
+    /// Where its speculation begins, so that a certificate for it is known.
     pub base: Entry,
     pub speculation: Vec<Entry>,
 }
 
 impl Real {
-    pub fn ask(&mut self, request: Request) -> Result<Response, HsmError> {
-        match self.vault.handle(&self.desk, request) {
-            Response::Error(error) => Err(error),
-            response => Ok(response),
-        }
+    /// Of each member of a fleet at its genesis.
+    pub fn all(fleet: &mut Fleet) -> Vec<Real> {
+        let fresh = |it: &mut strongroom_sim::fleet::Member| Real {
+            process: it.process(),
+            base: Entry::ROOT,
+            speculation: Vec::new(),
+        };
+        fleet.members.iter_mut().map(fresh).collect()
     }
-}
 
-pub fn drafted(seed: u8) -> (Arc<Memory>, Vault<Memory>, strongroom_wire::frame::Drafted) {
-    let platform = Arc::new(Memory::new(u64::from(seed)));
-    let draft = Draft {
-        secret: [77; 32],
-        identity: [seed; 32],
-    };
-    let aad = encode(&("strongroom/v1 blob", "draft"));
-    let sealed = seal::seal(&platform.sealing_key(), &aad, &encode(&draft), &*platform);
-    platform.store(Blob::Draft, &sealed).unwrap();
-    let mut vault = Vault::start(platform.clone()).unwrap();
-    let desk = RefCell::new(Desk::default());
-    let Response::Drafted(drafted) = vault.handle(&desk, Request::Draft) else {
-        panic!("a draft is there");
-    };
-    (platform, vault, drafted)
+    /// It leads no more: what it sealed stays, what is above goes.
+    pub fn stops(&mut self, tip: Entry) {
+        if self.speculation.contains(&tip) {
+            self.base = tip;
+        }
+        self.speculation.clear();
+    }
 }

@@ -49,6 +49,7 @@ impl Host {
         let again = || chain.last().cloned().into_iter().collect();
         Request::Notarise {
             run: if run.is_empty() { again() } else { run },
+            promises: Vec::new(),
         }
     }
 
@@ -64,14 +65,25 @@ impl Host {
         Request::Promise {
             epoch: Epoch(self.epoch + 1),
             leader: MemberId(1),
+            process: self.process,
         }
     }
 
-    /// Honest: lead on the newest promise.
+    /// Honest: lead on the newest promise, from the tip that it names.
+    ///
+    /// # Panics
+    /// If this host never saw that tip's entry.
     pub fn leading(&self) -> Request {
+        let promises: Vec<_> = self.promise.clone().into_iter().collect();
+        let anchor = self.platform.anchor().ok().flatten();
+        let anchored = anchor.map(|it| it.tip);
+        let tip = promises.first().map(|it| it.statement.tip).or(anchored);
+        let (header, state) = self.places[&tip.expect("a member has an anchor").hash].clone();
         Request::Lead {
             epoch: Epoch(self.epoch),
-            promises: self.promise.clone().into_iter().collect(),
+            promises,
+            header,
+            state,
         }
     }
 
@@ -87,6 +99,7 @@ impl Host {
             header,
             state,
             manifest: encode(&self.manifest),
+            certificate: Vec::new(),
         }
     }
 

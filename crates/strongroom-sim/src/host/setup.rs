@@ -110,6 +110,7 @@ pub fn manifest(drafted: &Drafted, policy: Policy) -> Manifest {
             class: PlatformClass::None,
             measurement: Digest([0; 32]),
             site: "here".to_owned(),
+            host: Digest([0; 32]),
         }],
         rollback_tolerance: 0,
         policy,
@@ -138,14 +139,20 @@ impl Host {
         };
         let manifest = manifest(&drafted, policy);
         let bytes = encode(&manifest);
-        let genesis = vault.handle(&desk, Request::Genesis { manifest: bytes });
+        let genesis = Request::Genesis {
+            manifest: bytes,
+            secret: None,
+        };
+        let genesis = vault.handle(&desk, genesis);
         let Response::Standing { header, state } = genesis else {
             panic!("a genesis of the drafted keys stands: {genesis:?}");
         };
         let pages = store::Memory::default();
+        let process = super::process(&mut vault, &desk);
         let mut host = Self {
             platform,
             vault,
+            process,
             desk,
             manifest,
             trie: Trie::open(pages.clone(), 64).expect("memory does not fail"),

@@ -3,9 +3,17 @@
 use super::{begun, goes_on, refused};
 use strongroom_sim::platform::AnchorFault;
 use strongroom_sim::world::World;
+use strongroom_wire::entry::Proposal;
 use strongroom_wire::frame::{HsmError, Request, Response};
 use strongroom_wire::manifest::Policy;
 use strongroom_wire::{Epoch, MemberId};
+
+fn notarise(run: Vec<Proposal>) -> Request {
+    Request::Notarise {
+        run,
+        promises: Vec::new(),
+    }
+}
 
 /// A member whose anchor failed says so when it is greeted, and does nothing else.
 #[track_caller]
@@ -41,7 +49,7 @@ fn a_failed_anchor_write_halts_the_member_until_a_restart() {
         world.propose(&[handle]).unwrap();
         let run = world.host.chain();
         world.host.platform.fail_next_swap(fault);
-        let response = world.ask(Request::Notarise { run: run.clone() });
+        let response = world.ask(notarise(run.clone()));
         assert_eq!(response, Response::Error(HsmError::AnchorFailed));
         has_halted(&mut world);
         world.restart().unwrap();
@@ -93,7 +101,7 @@ fn an_anchor_put_back_under_a_running_member_stops_it() {
     world.propose(&[]).unwrap();
     let run = world.host.chain();
     world.host.platform.restore(&old);
-    let response = world.ask(Request::Notarise { run });
+    let response = world.ask(notarise(run));
     assert_eq!(response, Response::Error(HsmError::AnchorFailed));
     has_halted(&mut world);
 }
@@ -114,11 +122,14 @@ fn a_copy_seals_nothing_that_hangs_on_its_twins_branch() {
         let resumption = world.host.resumption();
         world.ask(resumption);
         let (epoch, leader) = (Epoch(7), MemberId(1));
-        let Response::Promised(promise) = world.ask(Request::Promise { epoch, leader }) else {
-            panic!("a copy promises again")
-        };
-        let promises = vec![promise];
-        world.ask(Request::Lead { epoch, promises });
+        let process = world.host.process();
+        world.ask(Request::Promise {
+            epoch,
+            leader,
+            process,
+        });
+        let leading = world.host.leading();
+        world.ask(leading);
         world.host.platform.set_wall_clock(now.plus(ahead));
         for _ in 0..2 {
             world.propose(&[]).unwrap();
@@ -129,14 +140,11 @@ fn a_copy_seals_nothing_that_hangs_on_its_twins_branch() {
     world.seal().unwrap();
     let second = twin(&mut world, 1);
     let run = vec![second[0].clone()];
-    assert!(matches!(
-        world.ask(Request::Notarise { run }),
-        Response::Notarised(_)
-    ));
+    assert!(matches!(world.ask(notarise(run)), Response::Notarised(_)));
     assert_eq!(first[1].header.epoch, second[1].header.epoch);
     assert_eq!(first[1].header.index, second[1].header.index);
     let run = vec![first[1].clone()];
-    refused(&mut world, Request::Notarise { run }, HsmError::Stale);
+    refused(&mut world, notarise(run), HsmError::Stale);
     world.seal().unwrap();
 }
 

@@ -2,6 +2,7 @@
 
 use super::{begun, goes_on, refused};
 use strongroom_crypto::statement::{self, Label, SigningKey};
+use strongroom_sim::world::World;
 use strongroom_wire::entry::{Promised, Signed};
 use strongroom_wire::frame::{HsmError, Request, Response};
 use strongroom_wire::{Digest, Epoch, MemberId, Signature, encode};
@@ -12,10 +13,16 @@ fn resigned(mut promise: Signed<Promised>, key: &SigningKey) -> Signed<Promised>
     promise
 }
 
-fn lead(epoch: Epoch, promises: &[Signed<Promised>]) -> Request {
-    Request::Lead {
-        epoch,
-        promises: promises.to_vec(),
+/// With the header and state that an honest host would bring.
+fn lead(world: &World, epoch: Epoch, promises: &[Signed<Promised>]) -> Request {
+    match world.host.leading() {
+        Request::Lead { header, state, .. } => Request::Lead {
+            epoch,
+            promises: promises.to_vec(),
+            header,
+            state,
+        },
+        other => panic!("no lead: {other:?}"),
     }
 }
 
@@ -65,6 +72,7 @@ fn promises_that_are_none_give_no_lead() {
         // fleet, cell, incarnation or epoch.
         vec![resigned(changed(|it| it.member = MemberId(2)), &own)],
         vec![resigned(changed(|it| it.leader = MemberId(2)), &own)],
+        vec![resigned(changed(|it| it.process.0[0] ^= 1), &own)],
         vec![resigned(changed(|it| it.fleet.0[0] ^= 1), &own)],
         vec![resigned(changed(|it| it.cell.0 += 1), &own)],
         vec![resigned(changed(|it| it.incarnation.0 += 1), &own)],
@@ -73,7 +81,8 @@ fn promises_that_are_none_give_no_lead() {
         vec![changed(|it| it.tip.hash = Digest([1; 32]))],
     ];
     for lie in lies {
-        refused(&mut world, lead(epoch, &lie), HsmError::PromisesInvalid);
+        let request = lead(&world, epoch, &lie);
+        refused(&mut world, request, HsmError::PromisesInvalid);
     }
     let leading = world.host.leading();
     assert!(matches!(world.ask(leading), Response::Leading { .. }));
@@ -92,7 +101,8 @@ fn a_promise_from_before_an_entry_gives_no_lead_past_it() {
     stale.statement.tip = world.host.committed()[0].proposal.header.tip();
     let stale = resigned(stale, &own);
     let epoch = honest.statement.epoch;
-    refused(&mut world, lead(epoch, &[stale]), HsmError::Gap);
+    let request = lead(&world, epoch, &[stale]);
+    refused(&mut world, request, HsmError::Gap);
     let leading = world.host.leading();
     world.ask(leading);
     world.propose(&[]).unwrap();
@@ -104,10 +114,11 @@ fn an_old_promise_gives_no_lead() {
     let (mut world, phone, _) = begun(73);
     let old = world.host.promise().unwrap().clone();
     world.host.take_the_lead();
-    let request = lead(old.statement.epoch, std::slice::from_ref(&old));
+    let request = lead(&world, old.statement.epoch, std::slice::from_ref(&old));
     refused(&mut world, request, HsmError::EpochStale);
     let newer = Epoch(world.standing().promised.0 + 1);
-    refused(&mut world, lead(newer, &[old]), HsmError::EpochStale);
+    let request = lead(&world, newer, &[old]);
+    refused(&mut world, request, HsmError::EpochStale);
     world.propose(&[]).unwrap();
     goes_on(&mut world, &phone);
 }
@@ -118,7 +129,11 @@ fn an_epoch_is_promised_once() {
     let promised = world.standing().promised;
     for epoch in [Epoch(0), promised] {
         for leader in [MemberId(1), MemberId(2)] {
-            let request = Request::Promise { epoch, leader };
+            let request = Request::Promise {
+                epoch,
+                leader,
+                process: world.host.process(),
+            };
             refused(&mut world, request, HsmError::EpochStale);
         }
     }
@@ -132,6 +147,7 @@ fn the_epochs_are_not_used_up_by_one_message() {
     let request = Request::Promise {
         epoch: Epoch(u64::MAX),
         leader: MemberId(1),
+        process: world.host.process(),
     };
     refused(&mut world, request, HsmError::EpochTooFar);
     world.propose(&[]).unwrap();
@@ -162,7 +178,7 @@ fn an_epoch_is_led_once_across_a_restart() {
     let resumption = world.host.resumption();
     world.ask(resumption);
     renewed.statement.tip = world.standing().tip;
-    let request = lead(epoch, &[resigned(renewed, &own)]);
+    let request = lead(&world, epoch, &[resigned(renewed, &own)]);
     refused(&mut world, request, HsmError::EpochStale);
     world.host.take_the_lead();
     world.propose(&[]).unwrap();
@@ -178,9 +194,18 @@ fn a_promise_to_another_ends_the_lead_and_drops_its_answers() {
     world.propose(&[handle]).unwrap();
     let run = world.host.chain();
     let (epoch, leader) = (Epoch(world.standing().promised.0 + 1), MemberId(2));
-    world.ask(Request::Promise { epoch, leader });
+    let process = world.host.process();
+    world.ask(Request::Promise {
+        epoch,
+        leader,
+        process,
+    });
     assert_eq!(world.standing().held, 0, "unsealed answers are dropped");
-    refused(&mut world, Request::Notarise { run }, HsmError::EpochStale);
+    let request = Request::Notarise {
+        run,
+        promises: Vec::new(),
+    };
+    refused(&mut world, request, HsmError::EpochStale);
     let request = world.host.proposal(&[]);
     refused(&mut world, request, HsmError::NotLeading);
     world.host.take_the_lead();

@@ -19,7 +19,10 @@ fn proposed(world: &mut World, count: usize) -> Vec<Proposal> {
 }
 
 fn notarise(run: &[Proposal]) -> Request {
-    Request::Notarise { run: run.to_vec() }
+    Request::Notarise {
+        run: run.to_vec(),
+        promises: Vec::new(),
+    }
 }
 
 #[test]
@@ -143,7 +146,12 @@ fn an_entry_of_an_older_epoch_is_refused() {
     let (mut world, phone, _) = begun(50);
     let old = proposed(&mut world, 1);
     let (epoch, leader) = (Epoch(world.standing().promised.0 + 5), MemberId(2));
-    world.ask(Request::Promise { epoch, leader });
+    let process = world.host.process();
+    world.ask(Request::Promise {
+        epoch,
+        leader,
+        process,
+    });
     refused(&mut world, notarise(&old), HsmError::EpochStale);
     world.host.take_the_lead();
     world.propose(&[]).unwrap();

@@ -39,6 +39,7 @@ fn parts(
             header,
             state,
             manifest,
+            ..
         } => (header, state, manifest),
         other => panic!("no resumption: {other:?}"),
     }
@@ -53,6 +54,7 @@ fn rolled_back_state_is_not_resumed() {
             header: older.proposal.header.clone(),
             state: older.state.clone(),
             manifest,
+            certificate: Vec::new(),
         }
     });
 }
@@ -66,6 +68,7 @@ fn a_stale_header_with_the_newest_state_is_not_resumed() {
             header,
             state,
             manifest,
+            certificate: Vec::new(),
         }
     });
 }
@@ -86,6 +89,7 @@ fn a_wrong_state_preimage_is_not_resumed() {
             header,
             state,
             manifest,
+            certificate: Vec::new(),
         }
     });
 }
@@ -99,6 +103,7 @@ fn another_fleets_manifest_is_not_resumed() {
             header,
             state,
             manifest,
+            certificate: Vec::new(),
         }
     });
 }
@@ -112,6 +117,7 @@ fn bytes_that_are_no_manifest_are_named() {
             header,
             state,
             manifest,
+            certificate: Vec::new(),
         }
     });
 }
@@ -140,6 +146,7 @@ fn c3_a_loosened_manifest_is_not_resumed_however_it_is_wrapped() {
                 header,
                 state,
                 manifest: encode(&manifest),
+                certificate: Vec::new(),
             }
         });
     }
@@ -153,7 +160,10 @@ fn a_standing_member_is_not_resumed_again() {
     let (_, _, manifest) = parts(world.host.resumption());
     super::refused(
         &mut world,
-        Request::Genesis { manifest },
+        Request::Genesis {
+            manifest,
+            secret: None,
+        },
         HsmError::WrongPhase,
     );
     super::refused(&mut world, Request::Draft, HsmError::WrongPhase);
@@ -195,7 +205,10 @@ fn what_was_proposed_and_not_sealed_is_void_after_a_restart() {
     assert_eq!(world.standing().tip, tip);
     super::refused(
         &mut world,
-        Request::Notarise { run: void },
+        Request::Notarise {
+            run: void,
+            promises: Vec::new(),
+        },
         HsmError::EpochStale,
     );
     world.propose(&[]).unwrap();
@@ -213,6 +226,7 @@ fn another_members_keys_do_not_begin_this_fleet() {
     vault.handle(&desk, Request::Draft);
     let genesis = Request::Genesis {
         manifest: encode(&manifest),
+        secret: None,
     };
     let response = vault.handle(&desk, genesis);
     assert_eq!(response, Response::Error(HsmError::ManifestInvalid));

@@ -133,6 +133,7 @@ fn member(id: u8) -> Member {
         class: PlatformClass::None,
         measurement: Digest([0; 32]),
         site: "here".to_owned(),
+        host: Digest([0; 32]),
     }
 }
 

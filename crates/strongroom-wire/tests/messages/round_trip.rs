@@ -73,6 +73,8 @@ every_message_round_trips! {
     a_tenant_round_trips: tenant::Tenant,
     a_tenant_change_round_trips: tenant::TenantChange,
     a_signed_tenant_change_round_trips: tenant::SignedTenantChange,
+    a_signed_clock_change_round_trips: entry::SignedClockChange,
+    a_handover_key_round_trips: frame::HandoverKey,
     a_frame_request_round_trips: frame::Request,
     a_frame_response_round_trips: frame::Response,
 }

@@ -2,7 +2,7 @@
 
 use strongroom_wire::ids::{
     AttemptId, CellId, Digest, Epoch, FleetId, Generation, Handle, Incarnation, KeyEpoch, KeyId,
-    LogIndex, MemberId, OpId, PublicKey, RecordId, Signature, Slot, TenantKey, UnixMs,
+    LogIndex, MemberId, OpId, ProcessId, PublicKey, RecordId, Signature, Slot, TenantKey, UnixMs,
 };
 
 /// Bytes to make values from; zeros once it is empty.
@@ -92,7 +92,7 @@ macro_rules! sample_ids {
 
 sample_numbers!(u8, u16, u32, u64);
 sample_ids!(
-    Digest, FleetId, RecordId, TenantKey, OpId, AttemptId, PublicKey, Signature
+    Digest, FleetId, RecordId, TenantKey, OpId, AttemptId, ProcessId, PublicKey, Signature
 );
 sample_ids!(
     CellId,

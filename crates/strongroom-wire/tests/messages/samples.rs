@@ -96,15 +96,18 @@ sample_structs! {
         feature_level,
     }
     Proposal { header, mark }
-    State { manifest, manifest_epoch, tenants }
+    State { manifest, manifest_epoch, tenants, clock_changes }
     Tip { epoch, index, hash }
     Anchor { fleet, cell, incarnation, member, promised, tip, retired }
     Write { key, leaf }
     Entry { proposal, state, writes }
-    Promised { fleet, cell, incarnation, member, epoch, leader, tip }
+    Promised { fleet, cell, incarnation, member, epoch, leader, process, tip }
     Notarised { fleet, cell, incarnation, member, tip }
+    ClockChange { fleet, cell, incarnation, number, time }
+    SignedClockChange { change, officers }
+    OfficerSignature { officer, signature }
     FleetKey { id, public }
-    Member { id, identity, platform, class, measurement, site }
+    Member { id, identity, platform, class, measurement, site, host }
     Policy {
         attempts_max, delays_ms, last_chance_ms, reset_wait_ms, slots_max, register_ticket_ms,
         recover_ticket_ms, token_ms_max,
@@ -120,14 +123,21 @@ sample_structs! {
     SignedTenantChange { change, signature }
     ReleasedAnswer { handle, answer }
     LeftOut { handle, why }
-    Welcome { version, platform, class, image, phase }
-    Drafted { identity, hpke, opaque }
+    Welcome { version, platform, class, image, phase, process }
+    Drafted { identity, hpke, opaque, handover, signature }
+    HandoverKey { key }
     Inspection {
         tip, promised, leading, speculative, handles, held, clock, refused, anchor_writes,
     }
 }
 
 impl Sample for LeafBytes {
+    fn sample(source: &mut Source<'_>) -> Self {
+        Self(Sample::sample(source))
+    }
+}
+
+impl Sample for SealedSecret {
     fn sample(source: &mut Source<'_>) -> Self {
         Self(Sample::sample(source))
     }
@@ -167,32 +177,34 @@ sample_enums! {
         Busy { retry_after_ms }, WrongCode, SlotOutOfRange, NoSuchReset, InvalidRequest,
         StaleOp { greatest, now },
     }
-    Kind { Genesis, Batch, Tenant }
+    Kind { Genesis, Batch, Tenant, Clock }
     PlatformClass { None, AtRest, Isolating }
     TokenAlgorithm { EdDsa, Es256 }
     TenantChange { Create { fleet, tenant }, Keys { fleet, issuer, version, keys } }
     TenantRefusal { Invalid, WrongSigner, Exists, Unknown, StaleVersion }
     frame::Request {
-        Hello { version }, Draft, Genesis { manifest }, Resume { header, state, manifest },
-        Promise { epoch, leader }, Lead { epoch, promises }, Open { envelope },
+        Hello { version }, Draft, Genesis { manifest, secret },
+        Resume { header, state, manifest, certificate }, Promise { epoch, leader, process },
+        Lead { epoch, promises, header, state }, Open { envelope },
         Evaluate { handle, record, tenant }, Propose { handles, proof, leaves },
-        ProposeTenant { change, proof, leaf }, Notarise { run }, Release { certificate },
+        ProposeTenant { change, proof, leaf }, Notarise { run, promises }, Release { certificate },
         Forget { handles }, Inspect, TenantKeyOf { issuer }, Shutdown,
+        Adopt { header, certificate }, HandOver { member, key, signature }, ProposeClock { change },
     }
     frame::Response {
         Welcome(_), Drafted(_), Standing { header, state }, Promised(_), Leading { start },
         Opened { handle, record, tenant }, Evaluated { answer },
         Proposed { proposal, state, writes, left_out }, Notarised(_), Released { answers }, Done,
-        Inspection(_), TenantKey(_), TenantRefused(_), Error(_),
+        Inspection(_), TenantKey(_), TenantRefused(_), Error(_), HandedOver { secret },
     }
     LeftOutReason { LeafMissing, NotCovered, NotEvaluated }
     Phase {
         Blank, Drafted, Waiting { fleet, tip, promised }, Standing { fleet, tip, promised },
     }
     HsmError {
-        AnchorFailed, AnchorMismatch, BatchTooLarge, Busy, CertificateInvalid, EnvelopeUnopened,
-        EpochStale, EpochTooFar, Fault, FrameMalformed, FrameTooLong, EntryForged, Gap,
-        HandleUnknown, LeafForged, ManifestInvalid, NotLeading, NotOnChain, ProofInvalid,
-        PromisesInvalid, Stale, TooEarly, WrongPhase, WrongVersion,
+        AnchorFailed, AnchorMismatch, BatchTooLarge, Busy, CertificateInvalid, ClockChangeInvalid,
+        EnvelopeUnopened, EpochStale, EpochTooFar, Fault, FrameMalformed, FrameTooLong,
+        EntryForged, Gap, HandleUnknown, HandoverInvalid, LeafForged, ManifestInvalid, NotLeading,
+        NotOnChain, ProofInvalid, PromisesInvalid, Stale, TooEarly, WrongPhase, WrongVersion,
     }
 }

@@ -131,6 +131,8 @@ types! {
         "SignedPromised": Signed<Promised>,
         "SignedNotarised": Signed<Notarised>,
         "SignedTenantChange": tenant::SignedTenantChange,
+        "SignedClockChange": entry::SignedClockChange,
+        "HandoverKey": frame::HandoverKey,
     }
     of_each_variant: {
         "Start": Start, |bytes| checked(bytes, Start::check),
