@@ -25,6 +25,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_peers::Peers;
+use strongroom_wire::entry::SignedClockChange;
 use strongroom_wire::envelope::{Envelope, OpClass};
 use strongroom_wire::frame::{LeafBytes, Request, Response as HsmResponse};
 use strongroom_wire::limits::ENVELOPE_BYTES_MAX;
@@ -87,6 +88,7 @@ fn routes() -> Vec<(&'static str, &'static str, Handler)> {
         ("post", "/v1/vault", post(vault)),
         ("get", "/v1/fleet", get(fleet)),
         ("post", "/v1/tenants", post(tenants)),
+        ("post", "/v1/clock", post(clock)),
         ("get", "/v1/status", get(status)),
         ("get", "/healthz", get(|| async { "ok\n" })),
         ("get", "/readyz", get(ready)),
@@ -157,6 +159,12 @@ async fn vault(
 }
 
 impl Shared {
+    /// The other members.
+    pub(crate) fn others(&self) -> impl Iterator<Item = MemberId> + Clone + '_ {
+        let members = self.manifest.members.iter().map(|member| member.id);
+        members.filter(|id| *id != self.member)
+    }
+
     /// A place among the operations under way: places bound what the HSM holds, not how many
     /// connections wait.
     pub(crate) fn place(&self, class: OpClass) -> Result<OwnedSemaphorePermit, Problem> {
@@ -298,6 +306,26 @@ pub(crate) async fn change(shared: &Shared, change: SignedTenantChange) -> Resul
     decided.map_err(Problem::tenant)
 }
 
+async fn clock(State(shared): State<Arc<Shared>>, body: Body) -> Result<Response, Problem> {
+    let change: SignedClockChange = decode(&body?).map_err(|_| Problem::malformed())?;
+    let place = shared.changes.clone().try_acquire_owned();
+    let _place = place.map_err(|_| Problem::busy())?;
+    forward::clock_changed(&shared, change).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The officers' change of the clock, by the own HSM, which leads.
+pub(crate) async fn set_clock(shared: &Shared, change: SignedClockChange) -> Result<(), Problem> {
+    if shared.live.borrow().is_none() {
+        return Err(Problem::lost());
+    }
+    let (answer, answered) = oneshot::channel();
+    let queued = shared.jobs.try_send(Job::Clock(change, answer));
+    queued.map_err(|_| Problem::busy())?;
+    let decided = answered.await.map_err(|_| Problem::lost())?;
+    decided.map_err(Problem::clock)
+}
+
 async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let place = shared.inspections.clone().try_acquire_owned();
     let _place = place.map_err(|_| Problem::busy())?;
@@ -327,12 +355,19 @@ async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> 
         })
     });
     let members: Vec<_> = members.collect();
-    let disk = live.and_then(|live| live.store.disk_bytes().ok());
+    let disk = live.as_ref().and_then(|live| live.store.disk_bytes().ok());
+    let applied = live.and_then(|live| live.store.standing().ok().flatten());
+    let applied = applied.map(|standing| {
+        json!({
+            "index": standing.header.index.0, "root": standing.header.root.to_string(),
+            "time_ms": standing.header.time.0, "clock_changes": standing.state.clock_changes,
+        })
+    });
     let body = json!({
         "fleet": shared.fleet.to_string(), "version": env!("CARGO_PKG_VERSION"),
         "member": shared.member.0, "leader": shared.leader.borrow().map(|leader| leader.0),
         "members": members, "quorum": shared.manifest.quorum(), "standing": standing,
-        "disk_bytes": disk,
+        "applied": applied, "disk_bytes": disk,
     });
     let json = [(header::CONTENT_TYPE, "application/json")];
     Ok((json, body.to_string()).into_response())

@@ -1,12 +1,13 @@
-//! A copy of another host's store, for one that was away longer than logs go back, or lost its disk.
+//! A copy of another host's store, for one that was away longer than logs go back, whose store is
+//! older than its HSM, or that lost its disk.
 //!
-//! The giver reads one snapshot of its database, part by part. The taker builds leaves and trie in a
-//! directory beside its own, checks the root against the header, and puts the copy in place of its
-//! store. A giver that lies gives a root that is not the header's, or a header without a quorum's
-//! certificate: the first is seen here, the second by the HSM when it resumes.
+//! The giver reads one snapshot of its database, part by part. The taker builds leaves and trie in
+//! a directory beside its own, checks the root against the header, and puts the copy in place of
+//! its store. A giver that lies gives a root that is not the header's, or a header without a
+//! quorum's certificate: the first is seen here, the second by the HSM when it resumes.
 
 use crate::api::Shared;
-use crate::engine::{EngineError, Settings};
+use crate::engine::EngineError;
 use crate::forward::{Ask, Told};
 use crate::problem::Problem;
 use crate::store::{Snapshot, Standing, Store, StoreError};
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use strongroom_peers::Peers;
 use strongroom_replica::Logged;
 use strongroom_tree::prover::Trie;
 use strongroom_wire::answer::leaf_digest;
@@ -136,24 +138,25 @@ fn read(store: &Store, snapshot: &Snapshot, part: &Part) -> Result<Given, StoreE
 ///
 /// # Errors
 /// [`EngineError`]; the own store stands as it was.
-pub(crate) async fn take(settings: &Settings, from: MemberId) -> Result<(), EngineError> {
-    // A request that is still reading there would go on in the copy's place.
-    drop(Store::open(&settings.store)?);
-    let beside = beside(&settings.store, "copy");
+pub(crate) async fn take(own: &Path, peers: &Peers, from: MemberId) -> Result<(), EngineError> {
+    if own.exists() {
+        // A request that is still reading there would go on in the copy's place.
+        drop(Store::open(own)?);
+    }
+    let beside = beside(own, "copy");
     let _ = std::fs::remove_dir_all(&beside);
-    let taken = fill(settings, from, &beside).await;
+    let taken = fill(peers, from, &beside).await;
     if taken.is_err() {
         let _ = std::fs::remove_dir_all(&beside);
         return taken;
     }
-    put_in_place(&settings.store).map_err(EngineError::Thread)?;
+    put_in_place(own).map_err(EngineError::InPlace)?;
     tracing::info!(%from, "the store was copied");
     Ok(())
 }
 
-async fn fill(settings: &Settings, from: MemberId, dir: &Path) -> Result<(), EngineError> {
+async fn fill(peers: &Peers, from: MemberId, dir: &Path) -> Result<(), EngineError> {
     let broken = || EngineError::Copy(from);
-    let peers = settings.peers.as_ref().ok_or_else(broken)?;
     let store = Store::open(dir)?;
     let mut trie = Trie::open(store.clone(), 4096)?;
     let copy = u64::from(std::process::id()) << 32 ^ now();
@@ -207,7 +210,9 @@ fn beside(store: &Path, what: &str) -> PathBuf {
 fn put_in_place(store: &Path) -> std::io::Result<()> {
     let old = beside(store, "old");
     let _ = std::fs::remove_dir_all(&old);
-    std::fs::rename(store, &old)?;
+    if store.exists() {
+        std::fs::rename(store, &old)?;
+    }
     std::fs::rename(beside(store, "copy"), store)?;
     let _ = std::fs::remove_dir_all(&old);
     Ok(())

@@ -22,10 +22,12 @@ use driver::Driver;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use strongroom_peers::{Incoming, Peers};
 use strongroom_tree::prover::TrieError;
-use strongroom_wire::frame::Request;
+use strongroom_wire::entry::SignedClockChange;
+use strongroom_wire::frame::{HsmError, Request};
 use strongroom_wire::manifest::Manifest;
 use strongroom_wire::tenant::{SignedTenantChange, TenantRefusal};
 use strongroom_wire::{MemberId, RecordId, TenantKey};
@@ -57,6 +59,8 @@ pub enum Job {
         SignedTenantChange,
         oneshot::Sender<Result<(), TenantRefusal>>,
     ),
+    /// The officers' word on the fleet's time.
+    Clock(SignedClockChange, oneshot::Sender<Result<(), HsmError>>),
 }
 
 /// What handlers work with while the HSM is at work; none while it is not.
@@ -117,6 +121,9 @@ pub enum EngineError {
     /// No log reaches this store: it must be copied from another host.
     #[error("this store is so far behind that it must be copied from member {0}")]
     Behind(MemberId),
+    /// A copy is whole, but cannot be put in place.
+    #[error("the copied store cannot be put in place of the own one: {0}")]
+    InPlace(#[source] std::io::Error),
     /// A copy of another host's store broke off, or is none.
     #[error("the store of member {0} could not be copied")]
     Copy(MemberId),
@@ -147,7 +154,7 @@ impl EngineError {
             Self::Store(StoreError::Corrupt(_) | StoreError::Behind { .. }) => false,
             Self::PageCorrupt | Self::NotMember { .. } | Self::Taken { .. } => false,
             Self::Behind(_) | Self::Copy(_) => true,
-            Self::Settings(_) | Self::Thread(_) | Self::Stopping => false,
+            Self::Settings(_) | Self::Thread(_) | Self::InPlace(_) | Self::Stopping => false,
         }
     }
 }
@@ -213,13 +220,55 @@ pub struct Watched {
     pub live: watch::Sender<Option<Live>>,
     /// Who leads.
     pub leader: watch::Sender<Option<MemberId>>,
+    /// When the driver last looked around, ms since the epoch of [`Watched::began`].
+    pub looked: Arc<AtomicU64>,
+    /// The start of this node.
+    pub began: Instant,
 }
+
+impl Watched {
+    /// The driver looks around.
+    pub(crate) fn look(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.looked.store(now, Ordering::Relaxed);
+    }
+
+    /// Takes the lead from a driver that hangs in its HSM or its disk: it shows the other hosts no
+    /// life either, and they go on without it. It says so itself when it comes back.
+    async fn watch(&self, member: MemberId) {
+        loop {
+            tokio::time::sleep(HUNG / 2).await;
+            let looked = Duration::from_millis(self.looked.load(Ordering::Relaxed));
+            let hangs = self.began.elapsed().saturating_sub(looked) > HUNG;
+            let leads = *self.leader.borrow() == Some(member);
+            if hangs && leads {
+                self.leader.send_replace(None);
+            }
+        }
+    }
+}
+
+/// A driver that leads looks around several times as often.
+const HUNG: Duration = Duration::from_millis(700);
 
 /// Runs until the node stops: starts the HSM, works, and starts over after a failure that may pass.
 ///
 /// # Errors
 /// A failure that does not pass by waiting.
 pub async fn run(
+    settings: Arc<Settings>,
+    channels: Channels,
+    watched: Watched,
+) -> Result<(), EngineError> {
+    let (guard, member) = (watched.clone(), settings.member);
+    let alone = settings.peers.is_none();
+    tokio::select! {
+        ended = cycles(settings, channels, watched) => ended,
+        () = guard.watch(member), if !alone => Ok(()),
+    }
+}
+
+async fn cycles(
     settings: Arc<Settings>,
     mut channels: Channels,
     watched: Watched,
@@ -263,25 +312,28 @@ pub async fn run(
 
 /// Copies the store from another host, where that is what is wrong.
 async fn mended(settings: &Settings, error: EngineError) -> Result<(), EngineError> {
+    let Some(peers) = &settings.peers else {
+        return Err(error);
+    };
     let others = settings.manifest.members.iter().map(|member| member.id);
     let from: Vec<MemberId> = match error {
         EngineError::Behind(from) => vec![from],
         // The HSM stands at something this store has not: whoever has it will do.
-        EngineError::Store(StoreError::Behind { .. }) if settings.peers.is_some() => {
+        EngineError::Store(StoreError::Behind { .. }) => {
             others.filter(|other| *other != settings.member).collect()
         }
         error => return Err(error),
     };
-    for from in from {
-        match copy::take(settings, from).await {
+    for from in &from {
+        match copy::take(&settings.store, peers, *from).await {
             Ok(()) => return Ok(()),
             Err(failed) => tracing::warn!(%failed, "no copy"),
         }
     }
-    Err(match error {
-        EngineError::Store(StoreError::Behind { .. }) => EngineError::Copy(settings.member),
-        error => error,
-    })
+    // Whoever could give one may be away: it is tried again.
+    Err(EngineError::Copy(
+        from.first().copied().unwrap_or(settings.member),
+    ))
 }
 
 async fn cycle(

@@ -1,11 +1,11 @@
 //! Any host takes any request; the leader carries it out (DESIGN §11).
 //!
 //! A request whose answer is lost on the way is sent again, the very same bytes, to whoever leads
-//! then: the fleet answers a repeated request as it did the first time. So a client sees a change of
-//! leader as a longer wait, and nothing else.
+//! then: the fleet answers a repeated request as it did the first time. So a client sees a change
+//! of leader as a longer wait, and nothing else.
 //!
-//! Another host may lie: what it answers is sealed by an HSM to the client, or it is a problem, which
-//! costs the client a retry.
+//! Another host may lie: what it answers is sealed by an HSM to the client, or it is a problem,
+//! which costs the client a retry.
 
 use crate::api::{self, Shared};
 use crate::problem::Problem;
@@ -14,10 +14,11 @@ use minicbor::{Decode, Encode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_peers::{AskError, Asked};
+use strongroom_wire::entry::SignedClockChange;
 use strongroom_wire::envelope::{Envelope, OpClass};
 use strongroom_wire::tenant::SignedTenantChange;
 use strongroom_wire::{MemberId, decode, encode};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 /// What one host asks of another.
 #[derive(Debug, Encode, Decode)]
@@ -36,6 +37,9 @@ pub(crate) enum Ask {
     /// Carry out a change of a tenant.
     #[n(1)]
     Tenant(#[n(0)] SignedTenantChange),
+    /// Carry out a change of the clock.
+    #[n(3)]
+    Clock(#[n(0)] SignedClockChange),
     /// A part of the store.
     #[n(2)]
     Copy(#[n(0)] crate::copy::Part),
@@ -102,6 +106,21 @@ pub(crate) async fn tenant_changed(
     .await
 }
 
+/// A change of the clock, here or at the leader.
+pub(crate) async fn clock_changed(
+    shared: &Arc<Shared>,
+    change: SignedClockChange,
+) -> Result<(), Problem> {
+    let ask = encode(&Ask::Clock(change.clone()));
+    at_leader(
+        shared,
+        ask,
+        || api::set_clock(shared, change.clone()),
+        |told| matches!(told, Told::Done).then_some(()),
+    )
+    .await
+}
+
 async fn here(shared: &Shared, class: OpClass, envelope: Bytes) -> Result<Vec<u8>, Problem> {
     let live = shared.live.borrow().clone().ok_or_else(Problem::lost)?;
     api::operate(live, shared.jobs.clone(), class, envelope).await
@@ -115,32 +134,46 @@ async fn at_leader<T, F: Future<Output = Result<T, Problem>>>(
 ) -> Result<T, Problem> {
     let mut leaders = shared.leader.clone();
     let ends = Instant::now() + shared.request;
+    let mut guesses = shared.others().cycle();
     while Instant::now() < ends {
-        let leader = *leaders.borrow_and_update();
-        let problem = match leader {
-            // Alone there is nobody else to wait for.
-            _ if shared.peers.is_none() => return here().await,
-            Some(leader) if leader == shared.member => match here().await {
-                Err(problem) if problem.is_lost() => problem,
-                decided => return decided,
-            },
-            Some(leader) => match asked(shared, leader, ask.clone()).await {
-                Ok(told) => match answer(told) {
-                    Some(answer) => return Ok(answer),
-                    None => return Err(Problem::fault()),
-                },
-                Err(problem) if problem.is_lost() => problem,
-                Err(problem) => return Err(problem),
-            },
-            None => Problem::lost(),
+        let known = *leaders.borrow_and_update();
+        // Nobody leads, as far as this host knows. Another may know better: the driver of this one
+        // may hang.
+        let leader = known.or_else(|| guesses.next());
+        let carried_out = async {
+            match leader {
+                // Alone there is nobody else to wait for.
+                None => here().await,
+                Some(leader) if leader == shared.member => here().await,
+                Some(leader) => {
+                    let told = asked(shared, leader, ask.clone()).await?;
+                    answer(told).ok_or_else(Problem::fault)
+                }
+            }
         };
-        drop(problem);
-        tokio::select! {
-            changed = leaders.changed() => changed.map_err(|_| Problem::busy())?,
-            () = tokio::time::sleep(PAUSE) => {}
+        let decided = tokio::select! {
+            decided = carried_out => decided,
+            () = moved(&mut leaders, known) => continue,
+        };
+        match decided {
+            Err(problem) if problem.is_lost() && shared.peers.is_some() => {
+                let _ = tokio::time::timeout(PAUSE, leaders.changed()).await;
+            }
+            decided => return decided,
         }
     }
     Err(Problem::busy())
+}
+
+/// Until somebody else leads than whoever a request is with.
+async fn moved(leaders: &mut watch::Receiver<Option<MemberId>>, from: Option<MemberId>) {
+    let Some(from) = from else {
+        return std::future::pending().await;
+    };
+    let moved = |now: &Option<MemberId>| now.is_some_and(|now| now != from);
+    if leaders.wait_for(moved).await.is_err() {
+        std::future::pending().await
+    }
 }
 
 async fn asked(shared: &Shared, leader: MemberId, ask: Vec<u8>) -> Result<Told, Problem> {
@@ -190,6 +223,10 @@ async fn told(shared: &Arc<Shared>, body: &[u8]) -> Result<Told, Problem> {
         }
         Ask::Tenant(change) => {
             api::change(shared, change).await?;
+            Ok(Told::Done)
+        }
+        Ask::Clock(change) => {
+            api::set_clock(shared, change).await?;
             Ok(Told::Done)
         }
     }

@@ -4,8 +4,8 @@
 //! One member makes the fleet's secret and hands it over to each of the others, sealed to a key
 //! that the other's identity signed and the manifest names.
 //!
-//! Safe to stop anywhere and to start again: each HSM repeats its draft; the manifest is put down at
-//! every member before any HSM is bound to it; and the genesis entry follows from the manifest
+//! Safe to stop anywhere and to start again: each HSM repeats its draft; the manifest is put down
+//! at every member before any HSM is bound to it; and the genesis entry follows from the manifest
 //! alone.
 
 use crate::engine::EngineError;
@@ -20,7 +20,7 @@ use strongroom_wire::frame::{
     Drafted, FRAME_VERSION, HsmError, Phase, Request, Response, SealedSecret, Welcome,
 };
 use strongroom_wire::manifest::{Bundle, FleetKey, Manifest, Member, Policy};
-use strongroom_wire::{Digest, KeyId, MemberId, PublicKey, Signature, decode, encode};
+use strongroom_wire::{Digest, FleetId, KeyId, MemberId, PublicKey, Signature, decode, encode};
 use tokio::process::Child;
 
 /// Who vouches for a development fleet.
@@ -57,16 +57,7 @@ impl Site {
         let (store_dir, hsm_dir) = (config.store_dir(), config.hsm_dir());
         let store = Store::open(&store_dir)?;
         let key = HostKey::load_or_make(&config.host_key_dir()).map_err(EngineError::Settings)?;
-        let hsm = config
-            .hsm_command()
-            .map_err(|error| EngineError::Settings(error.to_string()))?;
-        let silence = Limits::default().hsm_silence;
-        let (link, child) = link::start(&hsm, &hsm_dir, silence, Recorder::default())
-            .map_err(|error| EngineError::Start(hsm.program.clone(), error))?;
-        let version = FRAME_VERSION;
-        let Response::Welcome(welcome) = link.call(&Request::Hello { version }).await? else {
-            return Err(LinkError::Unexpected.into());
-        };
+        let (link, child, welcome) = greeted(config).await?;
         Ok(Self {
             store_dir,
             hsm_dir,
@@ -150,6 +141,32 @@ pub async fn found(
         site.end().await;
     }
     Ok(bundle)
+}
+
+/// The fleet that a stopped node's HSM is a member of.
+pub(crate) async fn fleet_of(config: &Config) -> Result<Option<FleetId>, EngineError> {
+    let (link, mut child, welcome) = greeted(config).await?;
+    drop(link);
+    let _ = child.kill().await;
+    Ok(match welcome.phase {
+        Phase::Waiting { fleet, .. } | Phase::Standing { fleet, .. } => Some(fleet),
+        Phase::Blank | Phase::Drafted => None,
+    })
+}
+
+/// Starts an HSM, to speak with it alone.
+async fn greeted(config: &Config) -> Result<(Link, Child, Welcome), EngineError> {
+    let hsm = config
+        .hsm_command()
+        .map_err(|error| EngineError::Settings(error.to_string()))?;
+    let silence = Limits::default().hsm_silence;
+    let (link, child) = link::start(&hsm, &config.hsm_dir(), silence, Recorder::default())
+        .map_err(|error| EngineError::Start(hsm.program.clone(), error))?;
+    let version = FRAME_VERSION;
+    match link.call(&Request::Hello { version }).await? {
+        Response::Welcome(welcome) => Ok((link, child, welcome)),
+        _ => Err(LinkError::Unexpected.into()),
+    }
 }
 
 /// The fleet of the first member's store: it is written last.

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strongroom_peers::{Asked, HostKey, Incoming, Peer, Peers};
 use strongroom_wire::MemberId;
 use strongroom_wire::limits::HANDLES_MAX;
@@ -125,7 +125,10 @@ pub enum NodeError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// There is no fleet in the store.
-    #[error("this node has no fleet yet: begin one with `strongroom dev`")]
+    #[error(
+        "this node has no fleet: begin one with `strongroom dev`; or, if its store was lost, begin \
+         that anew with --reseed"
+    )]
     NoFleet,
     /// Serving failed.
     #[error("serving failed: {0}")]
@@ -286,7 +289,12 @@ impl Node {
                 messages: met.messages,
                 stop: stopped,
             },
-            watched: engine::Watched { live, leader },
+            watched: engine::Watched {
+                live,
+                leader,
+                looked: Arc::default(),
+                began: Instant::now(),
+            },
             stop,
             asked: met.asked,
             listener,
@@ -346,6 +354,53 @@ impl Node {
         engine.await?;
         ended
     }
+}
+
+/// Begins a lost store anew, from another member's. The HSM must be a member of the bundle's fleet
+/// already; it takes nothing that is older than where it stands.
+///
+/// # Errors
+/// [`NodeError`]: there is a store, the HSM is of another fleet, or nobody gives a copy.
+pub async fn reseed(config: &Config, bundle: &[u8]) -> Result<(), NodeError> {
+    let failed = |words: &str| NodeError::Config(words.to_owned());
+    let own = config.store_dir();
+    copy::mend(&own).map_err(NodeError::Serve)?;
+    let there = own.exists().then(|| Store::open(&own)).transpose();
+    if let Some(store) = there.map_err(EngineError::from)?
+        && store.bundle().map_err(EngineError::from)?.is_some()
+    {
+        let own = own.display();
+        let words = format!("{own} holds a store: move it away first, if it is no good");
+        return Err(NodeError::Config(words));
+    }
+    let manifest = manifest(bundle).map_err(|_| failed("the bundle is damaged, or is none"))?;
+    if genesis::fleet_of(config).await? != Some(manifest.fleet_id()) {
+        let dir = config.hsm_dir();
+        let words = format!("the HSM in {} is no member of this fleet", dir.display());
+        return Err(NodeError::Config(words));
+    }
+    let met = Met::with(config, &manifest)?;
+    let peers = met
+        .peers
+        .ok_or_else(|| failed("a fleet of one has no other store"))?;
+    let mut last = failed("no other member is reached; see [peers] in node.toml");
+    for other in manifest.members.iter().filter(|m| m.id != met.member) {
+        let reached = peers.until_reachable(other.id);
+        if tokio::time::timeout(Duration::from_secs(5), reached)
+            .await
+            .is_err()
+        {
+            continue;
+        }
+        match copy::take(&own, &peers, other.id).await {
+            Ok(()) => {
+                peers.close().await;
+                return Ok(());
+            }
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
 }
 
 /// Who this host is among the fleet's, and the line to them.

@@ -113,6 +113,16 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
     }
 
+    /// The fleet refused the officers' change of the clock.
+    pub(crate) fn clock(error: HsmError) -> Self {
+        let detail = "the change is not the next one, too few officers signed it, or the new time \
+                      is ahead of the leader's clock; see /v1/status for number and time";
+        match error {
+            HsmError::ClockChangeInvalid => Self::new(StatusCode::CONFLICT, "clock", detail),
+            error => LinkError::Hsm(error).into(),
+        }
+    }
+
     /// The fleet refused the change of a tenant.
     pub(crate) fn tenant(refusal: TenantRefusal) -> Self {
         Self {

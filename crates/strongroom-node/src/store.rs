@@ -9,9 +9,9 @@
 //! its parts one by one, whenever it likes; were there unsynced writes among them, a power cut
 //! could leave one part ahead of the others.
 //!
-//! The log holds entries of several branches beside each other, by index and hash: the HSM may stand
-//! on one until what replaces it is applied. Applied entries stay for a while, for members that
-//! were away.
+//! The log holds entries of several branches beside each other, by index and hash: the HSM may
+//! stand on one until what replaces it is applied. Applied entries stay for a while, for members
+//! that were away.
 
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable as _,

@@ -66,6 +66,9 @@ pub(crate) enum Command {
     /// A 64-digit key for people who want no vault at all
     #[command(subcommand)]
     Key(Key),
+    /// Look after a fleet: its health, its clock
+    #[command(subcommand)]
+    Fleet(Fleet),
     /// Run a node: the untrusted host with its HSM process
     Node(Node),
     /// Print completions for a shell
@@ -258,11 +261,30 @@ pub(crate) enum Key {
     },
 }
 
+#[derive(Subcommand)]
+pub(crate) enum Fleet {
+    /// Ask every member how it is: who leads, who is behind, whose clock is off
+    Doctor,
+    /// Set the fleet's time, after a clock that was ahead moved it; signed by an officer
+    Clock {
+        /// File with the officer's seed: `founders.json` of a development fleet
+        #[arg(long, value_name = "FILE")]
+        officer: PathBuf,
+        /// The time, milliseconds since 1970; by default this machine's
+        #[arg(long, value_name = "MS")]
+        time: Option<u64>,
+    },
+}
+
 #[derive(Args)]
 pub(crate) struct Node {
     /// Configuration: listen, data, and optionally peers, hsm, certificate, key
     #[arg(long, default_value = "node.toml")]
     pub(crate) config: PathBuf,
+    /// The store is lost: begin a new one from another member's, for the fleet of this bundle (what
+    /// `GET /v1/fleet` of any member serves)
+    #[arg(long, value_name = "BUNDLE")]
+    pub(crate) reseed: Option<PathBuf>,
     /// Stop when standard input ends, as it does when the process that started this one is gone
     #[arg(long)]
     pub(crate) with_parent: bool,

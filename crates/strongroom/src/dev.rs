@@ -227,7 +227,14 @@ async fn found_tenant(
 /// `node`.
 pub(crate) async fn node(options: &NodeOptions) -> Result<(), Failure> {
     log();
-    let node = Node::open(&Config::read(&options.config)?)?;
+    let config = Config::read(&options.config)?;
+    if let Some(bundle) = &options.reseed {
+        let named =
+            |error: std::io::Error| Failure::usage(format!("{}: {error}", bundle.display()));
+        let bundle = std::fs::read(bundle).map_err(named)?;
+        strongroom_node::reseed(&config, &bundle).await?;
+    }
+    let node = Node::open(&config)?;
     tracing::info!(address = %node.address()?, "listening");
     let with_parent = options.with_parent;
     let stop = async move {

@@ -6,6 +6,7 @@
 mod cli;
 mod demo;
 mod dev;
+mod fleet;
 mod output;
 mod profile;
 mod sample;
@@ -49,6 +50,7 @@ async fn run(cli: &Cli, output: Output) -> Result<(), Failure> {
             }
         },
         Command::Dev(options) => dev::run(options, output).await,
+        Command::Fleet(command) => fleet::run(&profile()?, command, output).await,
         Command::Node(options) => dev::node(options).await,
         Command::Register(options) => user::register(&profile()?, options, output).await,
         Command::ChangeCode(options) => user::store(&profile()?, options, true, output).await,

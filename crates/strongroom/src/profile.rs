@@ -119,7 +119,7 @@ impl Profile {
         Ok(journal.put("profile.json", &text)?)
     }
 
-    fn fleet(&self) -> Result<FleetId, Failure> {
+    pub(crate) fn fleet(&self) -> Result<FleetId, Failure> {
         let bytes = hex::decode(&self.settings.fleet).ok();
         bytes
             .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
@@ -157,17 +157,38 @@ impl Profile {
         Ok(vault)
     }
 
+    /// A connection to each node of the fleet by itself, and one to any of them.
+    pub(crate) fn nodes(&self) -> Result<(Vec<(String, Http)>, Http), Failure> {
+        let authority = self.authority()?;
+        let servers = self.servers();
+        let any = Http::to_any(&servers, authority.as_deref());
+        let any = any.map_err(strongroom_client::Error::from)?;
+        let each = servers.into_iter().map(|server| {
+            let http = Http::new(&server, authority.as_deref());
+            Ok((server, http.map_err(strongroom_client::Error::from)?))
+        });
+        Ok((each.collect::<Result<_, Failure>>()?, any))
+    }
+
+    fn servers(&self) -> Vec<String> {
+        let first = std::iter::once(&self.settings.server);
+        first.chain(&self.settings.other_servers).cloned().collect()
+    }
+
+    fn authority(&self) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(path) = &self.settings.authority else {
+            return Ok(None);
+        };
+        let path = self.dir.join(path);
+        let read = std::fs::read(&path);
+        let read = read.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+        Ok(Some(read))
+    }
+
     /// Connects to the fleet and checks that it is the one this profile trusts.
     pub(crate) async fn connect(&self) -> Result<Vault<Source>, Failure> {
         let fleet = self.fleet()?;
-        let authority = match &self.settings.authority {
-            Some(path) => Some(std::fs::read(self.dir.join(path)).map_err(|error| {
-                Failure::usage(format!("{}: {error}", self.dir.join(path).display()))
-            })?),
-            None => None,
-        };
-        let servers = std::iter::once(&self.settings.server).chain(&self.settings.other_servers);
-        let servers: Vec<String> = servers.cloned().collect();
+        let (authority, servers) = (self.authority()?, self.servers());
         let http =
             Http::to_any(&servers, authority.as_deref()).map_err(strongroom_client::Error::from)?;
         let roots = Roots {

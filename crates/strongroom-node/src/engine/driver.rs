@@ -13,8 +13,10 @@ use strongroom_peers::Incoming;
 use strongroom_replica::{Beginning, Certificate, Logged, Message, Replica, Timing};
 use strongroom_tree::prover::Trie;
 use strongroom_wire::decode;
-use strongroom_wire::entry::{Entry, Tip};
-use strongroom_wire::frame::{FRAME_VERSION, LeafBytes, LeftOut, Phase, Request, Response};
+use strongroom_wire::entry::{Entry, SignedClockChange, Tip};
+use strongroom_wire::frame::{
+    FRAME_VERSION, HsmError, LeafBytes, LeftOut, Phase, Request, Response,
+};
 use strongroom_wire::limits::BATCH_MAX;
 use strongroom_wire::manifest::Bundle;
 use strongroom_wire::tenant::{SignedTenantChange, TenantChange, TenantRefusal};
@@ -30,11 +32,17 @@ pub(super) struct Driver {
     replica: Replica<Host>,
     began: Instant,
     waiting: VecDeque<Job>,
-    /// The change of a tenant under way.
-    tenant: Option<oneshot::Sender<Result<(), TenantRefusal>>>,
+    /// Who waits for the change under way.
+    change: Option<Waits>,
     /// When the entry under way was begun.
     since: Option<Instant>,
     left_out: Vec<LeftOut>,
+}
+
+/// Who waits for a change that is no operation of a client.
+enum Waits {
+    Tenant(oneshot::Sender<Result<(), TenantRefusal>>),
+    Clock(oneshot::Sender<Result<(), HsmError>>),
 }
 
 /// What there is to do next.
@@ -126,7 +134,7 @@ impl Driver {
             replica: Replica::new(host, Timing::default(), beginning, 0),
             began: Instant::now(),
             waiting: VecDeque::new(),
-            tenant: None,
+            change: None,
             since: None,
             left_out: Vec::new(),
         })
@@ -148,6 +156,7 @@ impl Driver {
         watched: &Watched,
     ) -> Result<(), EngineError> {
         loop {
+            watched.look();
             self.tick()?;
             self.propose()?;
             self.publish(watched);
@@ -181,6 +190,8 @@ impl Driver {
     /// Waits for what comes first.
     fn next(&mut self, channels: &mut Channels) -> Event {
         let due = self.replica.wakes_at().saturating_sub(self.now());
+        let wakes = due < FOR_EVER;
+        let due = Duration::from_millis(due);
         let takes = self.waiting.len() < BATCH_MAX;
         let waiting = &mut self.waiting;
         let host = self.replica.hands();
@@ -209,7 +220,7 @@ impl Driver {
                     }
                     None => Event::Stop,
                 },
-                () = tokio::time::sleep(Duration::from_millis(due)), if due < FOR_EVER => Event::Due,
+                () = tokio::time::sleep(due), if wakes => Event::Due,
             }
         })
     }
@@ -230,7 +241,7 @@ impl Driver {
         if self.replica.leads().is_none() {
             // They come again, here or at another host.
             self.waiting.clear();
-            self.tenant = None;
+            self.change = None;
             self.since = None;
             return Ok(());
         }
@@ -238,8 +249,10 @@ impl Driver {
             if let Some(since) = self.since.take() {
                 ::metrics::histogram!(COMMIT).record(since.elapsed().as_secs_f64());
             }
-            if let Some(answer) = self.tenant.take() {
-                let _ = answer.send(Ok(()));
+            match self.change.take() {
+                Some(Waits::Tenant(answer)) => drop(answer.send(Ok(()))),
+                Some(Waits::Clock(answer)) => drop(answer.send(Ok(()))),
+                None => {}
             }
             let mut operations = self.again()?;
             let mut proposed = false;
@@ -259,8 +272,13 @@ impl Driver {
                         proposed = true;
                         break;
                     }
-                    tenant @ Job::Tenant(..) => {
-                        self.waiting.push_front(tenant);
+                    Job::Clock(change, answer) if operations.is_empty() => {
+                        self.change_clock(change, answer)?;
+                        proposed = true;
+                        break;
+                    }
+                    change @ (Job::Tenant(..) | Job::Clock(..)) => {
+                        self.waiting.push_front(change);
                         break;
                     }
                 }
@@ -388,10 +406,41 @@ impl Driver {
                     writes,
                 };
                 let tenant = crate::admission::changed(&host.store, parsed)?;
-                self.tenant = Some(answer);
+                self.change = Some(Waits::Tenant(answer));
                 self.replica.replicate(Logged { entry, tenant })
             }
             _ => Err(LinkError::Unexpected.into()),
+        }
+    }
+
+    fn change_clock(
+        &mut self,
+        change: SignedClockChange,
+        answer: oneshot::Sender<Result<(), HsmError>>,
+    ) -> Result<(), EngineError> {
+        let host = self.replica.hands();
+        match host.call(&Request::ProposeClock { change }) {
+            Ok(Response::Proposed {
+                proposal,
+                state,
+                writes,
+                ..
+            }) => {
+                let entry = Entry {
+                    proposal,
+                    state,
+                    writes,
+                };
+                self.change = Some(Waits::Clock(answer));
+                let tenant = None;
+                self.replica.replicate(Logged { entry, tenant })
+            }
+            Err(LinkError::Hsm(error)) => {
+                let _ = answer.send(Err(error));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Err(LinkError::Unexpected.into()),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A running `strongroom dev`, and commands against it, as a person would run them.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod load;
+
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
