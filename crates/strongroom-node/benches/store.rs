@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 use strongroom_crypto::random::Entropy as _;
 use strongroom_node::store::Store;
+use strongroom_replica::Logged;
 use strongroom_tree::prover::Trie;
 use strongroom_wire::answer::leaf_digest;
 use strongroom_wire::entry::{
@@ -32,16 +33,15 @@ fn main() {
     let mut previous = Digest([0; 32]);
     for index in 0..records / BATCH {
         let entry = entry(index, previous);
-        previous = entry.proposal.header.hash();
-        store.append(&entry, None).expect("it is written");
-        let changes: Vec<_> = entry
-            .writes
-            .iter()
+        previous = entry.header().hash();
+        store.append(&[&entry]).expect("it is written");
+        let writes = entry.entry.writes.iter();
+        let changes: Vec<_> = writes
             .map(|write| (write.key.0, Some(leaf_digest(&write.leaf).0)))
             .collect();
         trie.apply(&changes).expect("pages are whole");
         let pages = trie.commit_oldest();
-        store.apply(&entry, pages).expect("it is applied");
+        store.apply(&entry, None, pages).expect("it is applied");
     }
     let each = began.elapsed().as_secs_f64() * 1e6 / records as f64;
     drop((trie, store));
@@ -73,7 +73,7 @@ fn main() {
     );
 }
 
-fn entry(index: u64, previous: Digest) -> Entry {
+fn entry(index: u64, previous: Digest) -> Logged {
     let writes: Vec<Write> = (0..BATCH).map(|_| write()).collect();
     let state = State::default();
     let header = EntryHeader {
@@ -90,13 +90,15 @@ fn entry(index: u64, previous: Digest) -> Entry {
         time: UnixMs(0),
         feature_level: FEATURE_LEVEL,
     };
-    Entry {
-        proposal: Proposal {
-            header,
-            mark: Digest([0; 32]),
-        },
+    let mark = Digest([0; 32]);
+    let entry = Entry {
+        proposal: Proposal { header, mark },
         state,
         writes,
+    };
+    Logged {
+        entry,
+        tenant: None,
     }
 }
 

@@ -10,8 +10,8 @@ use strongroom_client::session::{self, Outgoing, Recovery};
 use strongroom_client::transport::Http;
 use strongroom_client::{Fleet, Ksf, MemoryJournal, Roots, Vault};
 use strongroom_crypto::statement::SigningKey;
-use strongroom_node::genesis::{self, Founders};
-use strongroom_node::{Config, Limits, Node, NodeError};
+use strongroom_node::genesis::{self, Founders, Plan};
+use strongroom_node::{Config, Limits, Node, NodeError, PeersConfig};
 use strongroom_wire::answer::Answer;
 use strongroom_wire::manifest::Policy;
 use strongroom_wire::tenant::Tenant;
@@ -65,7 +65,7 @@ impl Got {
     }
 }
 
-/// A fleet of one on disk, and the node in front of it while it runs.
+/// A member of a fleet on disk, and the node in front of it while it runs.
 pub struct Server {
     pub place: TempDir,
     pub config: Config,
@@ -99,33 +99,49 @@ pub fn founders() -> Founders {
     Founders {
         admin: PublicKey(issuer::admin().public()),
         operator: SigningKey::from_seed(&[2; 32]),
+        officers: Vec::new(),
+    }
+}
+
+/// What every fleet here is.
+pub fn plan() -> Plan {
+    Plan {
+        policy: Policy::development(),
+        rollback_tolerance: 0,
     }
 }
 
 impl Server {
-    /// A new fleet; not running yet.
+    /// A new fleet of one; not running yet.
     pub async fn found() -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let config = Config {
+        Self::found_members(vec![None]).await.remove(0)
+    }
+
+    /// A new fleet, of as many members as there are ways to the others; none running yet.
+    pub async fn found_members(peers: Vec<Option<PeersConfig>>) -> Vec<Self> {
+        let places: Vec<TempDir> = peers.iter().map(|_| tempfile::tempdir().unwrap()).collect();
+        let configs = places.iter().zip(peers).map(|(place, peers)| Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             data: place.path().join("data"),
             hsm: Some(hsm_command(place.path())),
             certificate: None,
             key: None,
             record: None,
-        };
-        let founders = founders();
-        let hsm = config.hsm_command().unwrap();
-        let (store, dir) = (config.store_dir(), config.hsm_dir());
-        let bundle = genesis::found(&store, &hsm, &dir, &founders, Policy::development());
-        let fleet = bundle.await.unwrap().manifest().unwrap().fleet_id();
-        Self {
+            peers,
+        });
+        let configs: Vec<Config> = configs.collect();
+        let bundle = genesis::found(&configs, &founders(), plan()).await;
+        let fleet = bundle.unwrap().manifest().unwrap().fleet_id();
+        let issuer = Arc::new(Issuer::ed25519("app.example"));
+        let members = places.into_iter().zip(configs);
+        let members = members.map(|(place, config)| Self {
             place,
             config,
             fleet,
-            issuer: Arc::new(Issuer::ed25519("app.example")),
+            issuer: issuer.clone(),
             running: None,
-        }
+        });
+        members.collect()
     }
 
     /// A new fleet at work, with one tenant whose rates are out of the way.
@@ -178,6 +194,10 @@ impl Server {
     /// How serving ended by itself.
     pub async fn ended(&mut self) -> Result<(), NodeError> {
         self.running.take().unwrap().serving.await.unwrap()
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 
     pub fn has_ended(&self) -> bool {
@@ -296,11 +316,14 @@ impl Server {
         }
     }
 
+    pub async fn status(&self) -> Value {
+        let status = self.get("/v1/status").await;
+        serde_json::from_slice(&status.body).unwrap()
+    }
+
     /// A number of `/v1/status`.
     pub async fn standing(&self, name: &str) -> u64 {
-        let status = self.get("/v1/status").await;
-        let status: Value = serde_json::from_slice(&status.body).unwrap();
-        status["standing"][name].as_u64().unwrap()
+        self.status().await["standing"][name].as_u64().unwrap()
     }
 
     pub fn hsm_pid(&self) -> Option<i32> {

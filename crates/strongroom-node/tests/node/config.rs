@@ -1,6 +1,6 @@
 //! Settings that are wrong: each is refused before anything is served, in words that name it.
 
-use crate::common::{Server, founders};
+use crate::common::{Server, founders, plan};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -8,7 +8,6 @@ use strongroom_node::genesis;
 use strongroom_node::store::Store;
 use strongroom_node::{Config, Limits, Node, NodeError};
 use strongroom_wire::encode;
-use strongroom_wire::manifest::Policy;
 
 #[track_caller]
 fn refused(config: &Config, words: &[&str]) {
@@ -31,6 +30,11 @@ fn a_file_that_is_none_or_has_unknown_keys_is_refused_with_its_name_and_line() {
         ("data = \"x\"\n".to_owned(), "listen"),
         ("listen = \"here\"\ndata = \"x\"\n".to_owned(), "address"),
         ("listen = \n".to_owned(), "line 1"),
+        (format!("{base}[peers]\n"), "listen"),
+        (
+            format!("{base}[peers]\nlisten = \"127.0.0.1:0\"\n"),
+            "addresses",
+        ),
     ] {
         std::fs::write(&path, text).unwrap();
         let error = Config::read(&path).unwrap_err();
@@ -172,21 +176,28 @@ async fn a_founding_cut_short_after_the_hsm_began_goes_on_with_the_same_fleet() 
     let server = Server::found().await;
     let config = server.config.clone();
     // The cut: the HSM has its fleet, the store has what was put down before, and no more.
-    let bundle = Store::open(&config.store_dir())
-        .unwrap()
-        .bundle()
-        .unwrap()
-        .unwrap();
-    let cut = config.data.join("cut");
-    let store = Store::open(&cut).unwrap();
-    store.begin_founding(&bundle).unwrap();
-    drop(store);
-    let hsm = config.hsm_command().unwrap();
-    let founders = founders();
-    let hsm_dir = config.hsm_dir();
-    let again = genesis::found(&cut, &hsm, &hsm_dir, &founders, Policy::development());
-    assert_eq!(encode(&again.await.unwrap()), bundle);
-    let store = Store::open(&cut).unwrap();
+    let store = config.store_dir();
+    let bundle = Store::open(&store).unwrap().bundle().unwrap().unwrap();
+    std::fs::remove_dir_all(&store).unwrap();
+    let begun = Store::open(&store).unwrap();
+    begun.begin_founding(&bundle).unwrap();
+    drop(begun);
+    let members = std::slice::from_ref(&config);
+    let again = genesis::found(members, &founders(), plan()).await;
+    assert_eq!(encode(&again.unwrap()), bundle);
+    let store = Store::open(&store).unwrap();
     assert!(store.founding().unwrap().is_none());
-    assert_eq!(store.standing().unwrap().unwrap().0.index.0, 0);
+    assert_eq!(store.standing().unwrap().unwrap().header.index.0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_another_key_than_the_manifest_names_is_no_member() {
+    let server = Server::found().await;
+    let dir = server.config.host_key_dir();
+    std::fs::remove_dir_all(&dir).unwrap();
+    let dir = dir.display().to_string();
+    refused(
+        &server.config,
+        &[&dir, "no member", "put the right one back"],
+    );
 }

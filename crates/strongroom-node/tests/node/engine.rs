@@ -3,13 +3,16 @@
 use crate::common::{SLOT, Server, until};
 use rustix::process::Signal;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strongroom_client::session::{self, Outgoing};
 use strongroom_client::{Fleet, Roots};
 use strongroom_node::admission::Admission;
-use strongroom_node::engine::{self, EngineError, Job, Live, Operation, Settings};
+use strongroom_node::engine::{
+    self, Channels, EngineError, Job, Live, Operation, Settings, Watched,
+};
 use strongroom_node::link::Opening;
 use strongroom_node::record::Recorder;
+use strongroom_wire::MemberId;
 use strongroom_wire::frame::Request;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -19,6 +22,7 @@ struct Engine {
     fleet: Fleet,
     jobs: mpsc::Sender<Job>,
     live: watch::Receiver<Option<Live>>,
+    stop: watch::Sender<bool>,
     running: JoinHandle<Result<(), EngineError>>,
 }
 
@@ -33,17 +37,34 @@ impl Engine {
             hsm_dir: server.config.hsm_dir(),
             hsm: server.config.hsm_command().unwrap(),
             hsm_silence: Duration::from_secs(60),
+            log_kept: 0,
             admission: Arc::new(Admission::new(server.fleet, fleet.manifest().admin)),
+            member: MemberId(1),
+            manifest: fleet.manifest().clone(),
+            peers: None,
             recorder: Recorder::default(),
         };
         let (jobs, received) = mpsc::channel(8);
         let (sender, live) = watch::channel(None);
-        let running = tokio::spawn(engine::run(settings, received, sender));
+        let (stop, stopped) = watch::channel(false);
+        let channels = Channels {
+            jobs: received,
+            messages: mpsc::channel(1).1,
+            stop: stopped,
+        };
+        let watched = Watched {
+            live: sender,
+            leader: watch::channel(None).0,
+            looked: Arc::default(),
+            began: Instant::now(),
+        };
+        let running = tokio::spawn(engine::run(Arc::new(settings), channels, watched));
         Self {
             server,
             fleet,
             jobs,
             live,
+            stop,
             running,
         }
     }
@@ -135,7 +156,6 @@ async fn a_request_that_still_holds_the_store_delays_the_engine_and_does_not_end
     drop(held);
     engine.live().await;
     assert_ne!(engine.server.hsm_pid(), first);
-    // Without senders there is nobody left to work for.
-    drop(engine.jobs);
+    engine.stop.send_replace(true);
     engine.running.await.unwrap().unwrap();
 }

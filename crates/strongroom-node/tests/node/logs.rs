@@ -123,7 +123,7 @@ async fn no_token_code_account_record_payload_or_key_is_logged_at_any_level() {
         let named = format!("\"level\":\"{level}\"");
         assert!(log.contains(&named), "{level} is not among {lines} lines");
     }
-    assert!(log.contains("the HSM stands and leads"));
+    assert!(log.contains("\"message\":\"leads\""));
     assert!(log.contains("the HSM process ended: it was killed"));
     log.push_str(&std::fs::read_to_string(server.hsm_log()).unwrap());
     for (what, secret) in secrets {

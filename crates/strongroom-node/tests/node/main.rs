@@ -9,6 +9,7 @@ mod config;
 mod crash;
 mod damage;
 mod engine;
+mod fleet;
 mod idle;
 mod issuer;
 mod logs;

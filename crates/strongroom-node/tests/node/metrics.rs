@@ -77,6 +77,7 @@ async fn every_metric_is_described_and_moves_with_what_it_counts() {
         (metrics::PROBLEMS.to_owned(), 3.0),
         (metrics::HSM_ERRORS.to_owned(), 1.0),
         (metrics::RESTARTS.to_owned(), 1.0),
+        (metrics::REPLICA_EVENTS.to_owned(), 1.0),
         (metrics::INDEX.to_owned(), 4.0),
         (format!("{}_count", metrics::BATCH), 4.0),
         (format!("{}_count", metrics::COMMIT), 4.0),
@@ -118,7 +119,7 @@ async fn no_label_holds_an_account_a_token_or_anything_but_fixed_names() {
             assert!(fixed, "{line}");
         }
     }
-    let known = ["class", "error", "problem", "quantile"].map(str::to_owned);
+    let known = ["class", "error", "event", "problem", "quantile"].map(str::to_owned);
     assert!(
         labels.iter().all(|label| known.contains(label)),
         "{labels:?}"

@@ -103,6 +103,34 @@ async fn what_is_served_over_https_is_what_the_document_says() {
     }
 }
 
+/// Whether an object has the properties of its schema, all and no others.
+#[track_caller]
+fn fits(object: &Value, schema: &Value) {
+    let listed = schema["properties"].as_object().unwrap().keys();
+    let listed: BTreeSet<&String> = listed.collect();
+    let object = object.as_object().unwrap();
+    assert_eq!(object.keys().collect::<BTreeSet<_>>(), listed);
+    assert_eq!(schema["required"].as_array().unwrap().len(), listed.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_a_node_has_the_fields_that_the_document_lists() {
+    let server = Server::start(Limits::default()).await;
+    let status = server.status().await;
+    let schema = &document()["components"]["schemas"]["Status"];
+    fits(&status, schema);
+    let properties = &schema["properties"];
+    for place in ["standing", "applied"] {
+        fits(&status[place], &properties[place]["oneOf"][1]);
+    }
+    fits(&status["members"][0], &properties["members"]["items"]);
+    assert_eq!(
+        (&status["member"], &status["leader"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(status["members"][0]["reached"], true, "it reaches itself");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_its_hsm_answers_as_the_document_says() {
     let mut server = Server::start(Limits::default()).await;

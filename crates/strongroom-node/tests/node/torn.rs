@@ -1,11 +1,11 @@
 //! Power cuts: the journal may end anywhere in what was being written, and must never end before
 //! what was acknowledged. The store then stands at one entry with all of its parts.
 
-use super::store::{chain, founded};
+use super::store::{chain, founded, tip};
 use std::path::{Path, PathBuf};
 use strongroom_node::store::Store;
+use strongroom_replica::Logged;
 use strongroom_tree::prover::Pages as _;
-use strongroom_wire::entry::Entry;
 
 /// Files of the journal, and where what is written in each ends: they are made long beforehand.
 fn journals(dir: &Path) -> Vec<(PathBuf, usize)> {
@@ -39,21 +39,21 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn page(entry: &Entry) -> Vec<u8> {
-    format!("page of {}", entry.proposal.header.index).into_bytes()
+fn page(entry: &Logged) -> Vec<u8> {
+    format!("page of {}", entry.header().index).into_bytes()
 }
 
-fn apply(store: &Store, entry: &Entry) {
+fn apply(store: &Store, entry: &Logged) {
     let pages = vec![(b"page".to_vec(), Some(page(entry)))];
-    store.apply(entry, pages).unwrap();
+    store.apply(entry, None, pages).unwrap();
 }
 
 /// All parts stand at the entry that the store says it stands at; gives its index.
-fn whole(store: &Store, entries: &[Entry]) -> usize {
-    let (standing, _) = store.standing().unwrap().unwrap();
-    let at = usize::try_from(standing.index.0).unwrap();
+fn whole(store: &Store, entries: &[Logged]) -> usize {
+    let standing = store.standing().unwrap().unwrap();
+    let at = usize::try_from(standing.header.index.0).unwrap();
     for (number, entry) in entries.iter().enumerate() {
-        let leaf = store.leaf(&entry.writes[0].key.0).unwrap();
+        let leaf = store.leaf(&entry.entry.writes[0].key.0).unwrap();
         assert_eq!(leaf.is_some(), number < at, "leaf {number} at {at}");
     }
     let expected = at.checked_sub(1).map(|last| page(&entries[last]));
@@ -67,12 +67,12 @@ fn wherever_the_journal_ends_the_store_is_whole_and_has_all_that_was_acknowledge
     let live = place.path().join("live");
     let store = founded(&live);
     let (_, entries) = chain(3);
-    store.append(&entries[0], None).unwrap();
+    store.append(&[&entries[0]]).unwrap();
     apply(&store, &entries[0]);
-    store.append(&entries[1], None).unwrap();
+    store.append(&[&entries[1]]).unwrap();
     apply(&store, &entries[1]);
     let acknowledged = journals(&live);
-    store.append(&entries[2], None).unwrap();
+    store.append(&[&entries[2]]).unwrap();
     let written = journals(&live);
     assert_eq!(acknowledged.len(), 1, "the journal is one file");
     let (from, to) = (acknowledged[0].1, written[0].1);
@@ -90,12 +90,12 @@ fn wherever_the_journal_ends_the_store_is_whole_and_has_all_that_was_acknowledge
         let store = Store::open(&cut).unwrap();
         let at = whole(&store, &entries);
         // The second append was acknowledged: with it the first entry is applied for good.
-        let (standing, _) = store.standing().unwrap().unwrap();
-        let tip = entries[if at == 2 { 2 } else { 1 }].proposal.header.tip();
-        let replayed = store.replay(&standing, &tip).unwrap();
-        assert_eq!(replayed.len(), 1, "cut at {end}");
+        let standing = store.standing().unwrap().unwrap().header.tip();
+        let newest = tip(&entries[if at == 2 { 2 } else { 1 }]);
+        let found = store.chain(&standing, &newest).unwrap().unwrap();
+        assert_eq!(found.len(), 1, "cut at {end}");
         seen[at - 1] = true;
-        for entry in &replayed {
+        for entry in &found {
             apply(&store, entry);
         }
         whole(&store, &entries);
