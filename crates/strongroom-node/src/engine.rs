@@ -11,6 +11,7 @@
 
 mod driver;
 mod host;
+mod resume;
 
 use crate::admission::Admission;
 use crate::copy;
@@ -18,7 +19,6 @@ use crate::link::{self, HsmCommand, Link, LinkError, Open};
 use crate::metrics::{READY, RESTARTS};
 use crate::record::Recorder;
 use crate::store::{Store, StoreError};
-use driver::Driver;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -227,6 +227,23 @@ pub struct Watched {
 }
 
 impl Watched {
+    /// Nothing is there yet; with what handlers look through.
+    pub(crate) fn new() -> (
+        Self,
+        watch::Receiver<Option<Live>>,
+        watch::Receiver<Option<MemberId>>,
+    ) {
+        let (live, live_out) = watch::channel(None);
+        let (leader, leader_out) = watch::channel(None);
+        let watched = Self {
+            live,
+            leader,
+            looked: Arc::default(),
+            began: Instant::now(),
+        };
+        (watched, live_out, leader_out)
+    }
+
     /// The driver looks around.
     pub(crate) fn look(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -394,7 +411,7 @@ fn drive(
     channels: &mut Channels,
     watched: &Watched,
 ) -> Result<(), EngineError> {
-    let mut driver = Driver::resume(settings, store.clone(), link.clone())?;
+    let mut driver = resume::resume(settings, store.clone(), link.clone())?;
     // Alone it leads from here on: whoever comes first is not told to come again.
     driver.tick()?;
     watched.live.send_replace(Some(Live { link, store }));

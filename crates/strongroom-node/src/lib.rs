@@ -11,6 +11,7 @@ pub mod engine;
 mod forward;
 pub mod genesis;
 pub mod link;
+mod met;
 pub mod metrics;
 mod problem;
 pub mod rates;
@@ -19,17 +20,19 @@ mod serve;
 pub mod store;
 pub mod tls;
 
+use crate::admission::Admission;
 use crate::engine::{EngineError, Settings};
 use crate::link::HsmCommand;
 use crate::store::{Store, StoreError};
+use met::Met;
+pub use met::reseed;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use strongroom_peers::{Asked, HostKey, Incoming, Peer, Peers};
-use strongroom_wire::MemberId;
+use std::time::Duration;
+use strongroom_peers::Asked;
 use strongroom_wire::limits::HANDLES_MAX;
 use strongroom_wire::manifest::{Bundle, Manifest};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -229,25 +232,12 @@ impl Node {
         let listener =
             TcpListener::bind(config.listen).map_err(|e| NodeError::Listen(config.listen, e))?;
         listener.set_nonblocking(true).map_err(NodeError::Serve)?;
-        copy::mend(&config.store_dir()).map_err(NodeError::Serve)?;
-        let store = Store::open(&config.store_dir()).map_err(EngineError::from)?;
-        let bundle = store.bundle().map_err(EngineError::from)?;
-        let bundle = bundle.ok_or(NodeError::NoFleet)?;
-        let manifest = manifest(&bundle)?;
-        let admission = admission::Admission::new(manifest.fleet_id(), manifest.admin);
-        let admission = Arc::new(admission);
-        admission.refresh(&store).map_err(EngineError::from)?;
-        drop(store);
+        let (bundle, manifest, admission) = known(config)?;
         let (jobs_in, jobs) = mpsc::channel(queued);
-        let (live, live_out) = watch::channel(None);
-        let (leader, leader_out) = watch::channel(None);
+        let (watched, live, leader) = engine::Watched::new();
         let (stop, stopped) = watch::channel(false);
         let met = Met::with(config, &manifest)?;
-        let recorder = match &config.record {
-            Some(path) => record::Recorder::open(path)
-                .map_err(|e| NodeError::Config(format!("{}: {e}", path.display())))?,
-            None => record::Recorder::default(),
-        };
+        let recorder = recorder(config)?;
         let places = |number| Arc::new(Semaphore::new(number));
         let shared = api::Shared {
             recorder: recorder.clone(),
@@ -255,9 +245,9 @@ impl Node {
             fleet: manifest.fleet_id(),
             manifest: manifest.clone(),
             admission: admission.clone(),
-            live: live_out,
+            live,
             member: met.member,
-            leader: leader_out,
+            leader,
             peers: met.peers.clone(),
             copies: copy::Copies::default(),
             jobs: jobs_in,
@@ -289,12 +279,7 @@ impl Node {
                 messages: met.messages,
                 stop: stopped,
             },
-            watched: engine::Watched {
-                live,
-                leader,
-                looked: Arc::default(),
-                began: Instant::now(),
-            },
+            watched,
             stop,
             asked: met.asked,
             listener,
@@ -356,115 +341,6 @@ impl Node {
     }
 }
 
-/// Begins a lost store anew, from another member's. The HSM must be a member of the bundle's fleet
-/// already; it takes nothing that is older than where it stands.
-///
-/// # Errors
-/// [`NodeError`]: there is a store, the HSM is of another fleet, or nobody gives a copy.
-pub async fn reseed(config: &Config, bundle: &[u8]) -> Result<(), NodeError> {
-    let failed = |words: &str| NodeError::Config(words.to_owned());
-    let own = config.store_dir();
-    copy::mend(&own).map_err(NodeError::Serve)?;
-    let there = own.exists().then(|| Store::open(&own)).transpose();
-    if let Some(store) = there.map_err(EngineError::from)?
-        && store.bundle().map_err(EngineError::from)?.is_some()
-    {
-        let own = own.display();
-        let words = format!("{own} holds a store: move it away first, if it is no good");
-        return Err(NodeError::Config(words));
-    }
-    let manifest = manifest(bundle).map_err(|_| failed("the bundle is damaged, or is none"))?;
-    if genesis::fleet_of(config).await? != Some(manifest.fleet_id()) {
-        let dir = config.hsm_dir();
-        let words = format!("the HSM in {} is no member of this fleet", dir.display());
-        return Err(NodeError::Config(words));
-    }
-    let met = Met::with(config, &manifest)?;
-    let peers = met
-        .peers
-        .ok_or_else(|| failed("a fleet of one has no other store"))?;
-    let mut last = failed("no other member is reached; see [peers] in node.toml");
-    for other in manifest.members.iter().filter(|m| m.id != met.member) {
-        let reached = peers.until_reachable(other.id);
-        if tokio::time::timeout(Duration::from_secs(5), reached)
-            .await
-            .is_err()
-        {
-            continue;
-        }
-        match copy::take(&own, &peers, other.id).await {
-            Ok(()) => {
-                peers.close().await;
-                return Ok(());
-            }
-            Err(error) => last = error.into(),
-        }
-    }
-    Err(last)
-}
-
-/// Who this host is among the fleet's, and the line to them.
-struct Met {
-    member: MemberId,
-    peers: Option<Peers>,
-    messages: mpsc::Receiver<Incoming>,
-    asked: Option<mpsc::Receiver<Asked>>,
-}
-
-impl Met {
-    fn with(config: &Config, manifest: &Manifest) -> Result<Self, NodeError> {
-        let failed = |error: String| NodeError::Config(error);
-        let key = HostKey::load_or_make(&config.host_key_dir()).map_err(failed)?;
-        let own = manifest.members.iter().find(|m| m.host.0 == key.digest());
-        let own = own.ok_or_else(|| {
-            let dir = config.host_key_dir();
-            failed(format!(
-                "the key in {} is of no member of this fleet: put the right one back",
-                dir.display()
-            ))
-        })?;
-        let member = own.id;
-        let Some(peers) = &config.peers else {
-            if manifest.members.len() > 1 {
-                let words = "this fleet has several members: set [peers] in node.toml";
-                return Err(failed(words.to_owned()));
-            }
-            return Ok(Self {
-                member,
-                peers: None,
-                messages: mpsc::channel(1).1,
-                asked: None,
-            });
-        };
-        let others = manifest.members.iter().filter(|m| m.id != member);
-        let others = others.map(|other| {
-            let address = peers.addresses.get(&other.id.to_string()).cloned();
-            let missing = || failed(format!("peers: no address for member {}", other.id));
-            Ok(Peer {
-                id: other.id,
-                address: address.ok_or_else(missing)?,
-                digest: other.host.0,
-            })
-        });
-        let listener =
-            TcpListener::bind(peers.listen).map_err(|e| NodeError::Listen(peers.listen, e))?;
-        let started = Peers::start(strongroom_peers::Settings {
-            id: member,
-            key,
-            listener,
-            peers: others.collect::<Result<_, NodeError>>()?,
-            limits: strongroom_peers::Limits::default(),
-        });
-        let started = started.map_err(|e| NodeError::Config(e.to_string()))?;
-        Ok(Self {
-            member,
-            peers: Some(started.peers),
-            messages: started.incoming,
-            asked: Some(started.asked),
-        })
-    }
-}
-
 /// Folds the samples of histograms together, which otherwise pile up until somebody scrapes.
 async fn upkeep(prometheus: metrics_exporter_prometheus::PrometheusHandle) {
     loop {
@@ -477,6 +353,25 @@ fn manifest(bundle: &[u8]) -> Result<Manifest, EngineError> {
     let parsed: Option<Bundle> = strongroom_wire::decode(bundle).ok();
     let manifest = parsed.and_then(|bundle| bundle.manifest().ok());
     Ok(manifest.ok_or(StoreError::Corrupt("the fleet bundle"))?)
+}
+
+fn recorder(config: &Config) -> Result<record::Recorder, NodeError> {
+    let Some(path) = &config.record else {
+        return Ok(record::Recorder::default());
+    };
+    record::Recorder::open(path).map_err(|e| NodeError::Config(format!("{}: {e}", path.display())))
+}
+
+/// What the store knows before anything is served: the fleet's bundle, and its tenants.
+fn known(config: &Config) -> Result<(Vec<u8>, Manifest, Arc<Admission>), NodeError> {
+    copy::mend(&config.store_dir()).map_err(NodeError::Serve)?;
+    let store = Store::open(&config.store_dir()).map_err(EngineError::from)?;
+    let bundle = store.bundle().map_err(EngineError::from)?;
+    let bundle = bundle.ok_or(NodeError::NoFleet)?;
+    let manifest = manifest(&bundle)?;
+    let admission = Admission::new(manifest.fleet_id(), manifest.admin);
+    admission.refresh(&store).map_err(EngineError::from)?;
+    Ok((bundle, manifest, Arc::new(admission)))
 }
 
 fn certificates(config: &Config) -> Result<tls::Files, NodeError> {

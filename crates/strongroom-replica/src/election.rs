@@ -241,11 +241,17 @@ impl<H: Hands> Replica<H> {
     pub(crate) fn on_fetched(&mut self, upto: &Tip, entries: Vec<Logged>) -> Result<(), H::Fault> {
         let wanted =
             matches!(&self.role, Role::Candidate(candidate) if candidate.fetching == Some(*upto));
-        let whole = entries.iter().all(Logged::is_whole);
-        if !wanted || !whole || entries.is_empty() {
+        // The holder may lie: nothing goes to the disk but what leads from the base to that tip.
+        let mut place = self.log.base;
+        let leads = entries.iter().all(|logged| {
+            let header = logged.header();
+            let follows = header.previous == place.hash && header.index == place.index.next();
+            place = header.tip();
+            follows && logged.is_whole()
+        });
+        if !wanted || !leads || place != *upto {
             return Ok(());
         }
-        // Any entries may lie on the disk; only a chain down to the base is followed.
         self.hands.append(&entries.iter().collect::<Vec<_>>())?;
         self.elect()
     }

@@ -3,27 +3,19 @@
 //! hangs, it shows no life, and the others go on without it.
 
 use super::host::Host;
-use super::{Channels, EngineError, Job, Operation, Settings, Watched};
-use crate::link::{Link, LinkError};
+use super::{Channels, EngineError, Job, Operation, Watched};
+use crate::link::LinkError;
 use crate::metrics::{self, BATCH, COMMIT};
-use crate::store::{Standing, Store, StoreError};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 use strongroom_peers::Incoming;
-use strongroom_replica::{Beginning, Certificate, Logged, Message, Replica, Timing};
-use strongroom_tree::prover::Trie;
+use strongroom_replica::{Beginning, Logged, Message, Replica, Timing};
 use strongroom_wire::decode;
-use strongroom_wire::entry::{Entry, SignedClockChange, Tip};
-use strongroom_wire::frame::{
-    FRAME_VERSION, HsmError, LeafBytes, LeftOut, Phase, Request, Response,
-};
+use strongroom_wire::entry::{Entry, SignedClockChange};
+use strongroom_wire::frame::{HsmError, LeafBytes, LeftOut, Request, Response};
 use strongroom_wire::limits::BATCH_MAX;
-use strongroom_wire::manifest::Bundle;
 use strongroom_wire::tenant::{SignedTenantChange, TenantChange, TenantRefusal};
 use tokio::sync::oneshot;
-
-/// Pages of the trie kept in memory, each about 2 KiB; twice as many at most.
-const CACHE_PAGES: usize = 16 * 1024;
 
 /// How often an operation is evaluated again before its client has to.
 const TRIES_MAX: u8 = 3;
@@ -55,89 +47,15 @@ enum Event {
 }
 
 impl Driver {
-    /// Brings store and HSM to the same entry.
-    pub(super) fn resume(
-        settings: &Settings,
-        store: Store,
-        link: Link,
-    ) -> Result<Self, EngineError> {
-        let stranger = || EngineError::NotMember {
-            hsm: settings.hsm_dir.clone(),
-            store: settings.store.clone(),
-        };
-        let fleet = settings.manifest.members.len() > 1;
-        let store = store.keeping(if fleet { settings.log_kept } else { 0 });
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(EngineError::Thread)?;
-        let trie = Trie::open(store.clone(), CACHE_PAGES)?;
-        let host = Host {
-            runtime,
-            link,
-            store,
-            trie,
-            admission: settings.admission.clone(),
-            peers: settings.peers.clone(),
-            under_way: HashMap::new(),
-            left: Vec::new(),
-            behind: None,
-        };
-        let version = FRAME_VERSION;
-        let Response::Welcome(welcome) = host.call(&Request::Hello { version })? else {
-            return Err(LinkError::Unexpected.into());
-        };
-        let Phase::Waiting {
-            tip,
-            promised,
-            fleet,
-        } = welcome.phase
-        else {
-            return Err(stranger());
-        };
-        let standing = host.store.standing()?.ok_or_else(stranger)?;
-        if standing.header.fleet != fleet {
-            return Err(stranger());
-        }
-        let (tail, certificate) = since(&host.store, &standing, &tip)?;
-        let bundle = host.store.bundle()?.ok_or_else(stranger)?;
-        let bundle: Bundle =
-            decode(&bundle).map_err(|_| StoreError::Corrupt("the fleet bundle"))?;
-        let (header, state) = match tail.last() {
-            Some(newest) => (newest.header().clone(), newest.entry.state.clone()),
-            None => (standing.header.clone(), standing.state.clone()),
-        };
-        let anchor = header.tip();
-        let resume = Request::Resume {
-            header,
-            state,
-            manifest: bundle.manifest,
-            certificate,
-        };
-        let Response::Standing { .. } = host.call(&resume)? else {
-            return Err(LinkError::Unexpected.into());
-        };
-        metrics::standing(&standing.header, &standing.state);
-        let beginning = Beginning {
-            me: settings.member,
-            manifest: settings.manifest.clone(),
-            process: welcome.process,
-            anchor,
-            promised: promised.max(anchor.epoch),
-            seed: seed(&welcome.process.0),
-            header: standing.header,
-            state: standing.state,
-            certificate: standing.certificate,
-            tail,
-        };
-        Ok(Self {
+    pub(super) fn new(host: Host, beginning: Beginning) -> Self {
+        Self {
             replica: Replica::new(host, Timing::default(), beginning, 0),
             began: Instant::now(),
             waiting: VecDeque::new(),
             change: None,
             since: None,
             left_out: Vec::new(),
-        })
+        }
     }
 
     /// Does what is due.
@@ -447,31 +365,3 @@ impl Driver {
 
 /// A wait that never ends, ms.
 const FOR_EVER: u64 = u64::MAX / 4;
-
-/// What lies between the entry applied last and the HSM's tip: the logged entries up to it, or the
-/// certificate by which the HSM moves up to what is applied.
-fn since(
-    store: &Store,
-    standing: &Standing,
-    tip: &Tip,
-) -> Result<(Vec<Logged>, Certificate), EngineError> {
-    let applied = standing.header.tip();
-    if let Some(tail) = store.chain(&applied, tip)? {
-        return Ok((tail, Certificate::new()));
-    }
-    let newer = (applied.epoch, applied.index) > (tip.epoch, tip.index);
-    if newer && !standing.certificate.is_empty() {
-        return Ok((Vec::new(), standing.certificate.clone()));
-    }
-    Err(StoreError::Behind {
-        anchor: tip.index,
-        store: applied.index,
-    }
-    .into())
-}
-
-fn seed(process: &[u8; 16]) -> u64 {
-    process
-        .iter()
-        .fold(0, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte))
-}
