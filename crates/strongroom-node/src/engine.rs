@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A lone operation does not wait: a batch is whatever came while the one before was under way. One
-//! thread ([`driver`]) owns trie and replica; handlers own nothing that decides. What the host gets
+//! thread (`driver`) owns trie and replica; handlers own nothing that decides. What the host gets
 //! wrong here costs liveness only: the HSM refuses it by name, and the engine starts over from what
 //! is durable. An HSM that dies or hangs is started again; what waited for it is told at once.
 
