@@ -200,6 +200,7 @@ impl Notary {
     /// promised tip's; [`HsmError::ManifestInvalid`] if another manifest is in force there.
     pub fn lead(
         &mut self,
+        platform: &impl Platform,
         manifest: &Manifest,
         epoch: Epoch,
         promises: &[Signed<Promised>],
@@ -216,6 +217,11 @@ impl Notary {
         }
         if state.manifest != Some(manifest.digest()) {
             return Err(HsmError::ManifestInvalid);
+        }
+        // One member whose clock is ahead may have sealed it alone. Built upon, its time would be
+        // every later entry's, and nobody else could seal one. Another quorum may not know of it.
+        if header.time > self.pace.bound(platform, self.tip_time) {
+            return Err(HsmError::TooEarly);
         }
         // One chain per epoch, whatever becomes of this leadership.
         self.promised_here = None;
@@ -334,6 +340,9 @@ impl Notary {
     ) -> Result<Pace, HsmError> {
         let mut pace = self.pace;
         let mut before = if continues { self.tip_time } else { UnixMs(0) };
+        // A time that this member sealed or adopted before, it may seal again on another branch:
+        // else clocks that are set back would stop every member that has to move.
+        let mut known = self.tip_time;
         for Proposal { header, .. } in run {
             if header.kind == Kind::Clock {
                 // Its mark says that an HSM of this fleet checked the officers. The own clock still
@@ -346,11 +355,11 @@ impl Notary {
                 if header.time < before {
                     return Err(HsmError::Stale);
                 }
-                if header.time > pace.bound(platform, before) {
+                if header.time > pace.bound(platform, before.max(known)) {
                     return Err(HsmError::TooEarly);
                 }
             }
-            before = header.time;
+            (before, known) = (header.time, header.time);
         }
         if before < self.tip_time {
             pace.fall_back(platform, before);

@@ -289,6 +289,7 @@ impl<'a, P: Platform> Batch<'a, P> {
         } else {
             SizeClass::Medium
         };
+        let unspent = matches!(login, Some(Err(_))).then(|| record.clone());
         let answer = match record.spend(request.attempt, ke1, &self.moment) {
             Err(refusal) => Answer::Refused(refusal),
             Ok(attempts_left) => {
@@ -296,9 +297,15 @@ impl<'a, P: Platform> Batch<'a, P> {
                     .live()
                     .expect("a guess is taken from the living only");
                 let login = match login {
-                    // The record is dropped here, so nothing is spent. KE1 is no valid element (the
-                    // record's own file was checked when it came).
-                    Some(Err(InvalidKe1)) => return Ok(Outcome::refused(Refusal::InvalidRequest)),
+                    // Nothing is spent: KE1 is no valid element (the record's own file was checked
+                    // when it came). The leaf is written all the same, or a host would read from
+                    // that whether the guess would have been taken.
+                    Some(Err(InvalidKe1)) => {
+                        if let Some(unspent) = unspent {
+                            self.touch(id, unspent);
+                        }
+                        return Ok(Outcome::refused(Refusal::InvalidRequest));
+                    }
                     Some(Ok(login)) if login.material == live.material.digest() => login,
                     // Computed from other material, or not at all: evaluate again.
                     _ => return Err(LeftOutReason::LeafMissing),

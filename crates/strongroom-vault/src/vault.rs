@@ -368,11 +368,13 @@ impl<P: Platform> Vault<P> {
         promises: &[Signed<Promised>],
         (header, state): (EntryHeader, State),
     ) -> Result<Response, HsmError> {
+        let platform = self.platform.clone();
         let standing = self.standing()?;
         let manifest = &standing.preparer.keys.manifest;
-        let start = standing
-            .notary
-            .lead(manifest, epoch, promises, (&header, &state))?;
+        let start =
+            standing
+                .notary
+                .lead(&*platform, manifest, epoch, promises, (&header, &state))?;
         standing.lead_from(epoch, header, state);
         Ok(Response::Leading { start })
     }

@@ -192,8 +192,10 @@ fn what_is_proposed_above_a_change_is_sealed_with_it() {
 
 /// The gap of decision 0010: a member that started with a clock years ahead seals that time, and no
 /// later entry goes back. With the officers one does, and every member goes on from there.
+/// One member seals a time of its own alone. Built upon, it would be everybody's, and nobody else
+/// could seal an entry any more.
 #[test]
-fn a_jump_of_years_heals_by_a_change_of_the_clock() {
+fn a_jump_of_years_at_one_site_stays_there() {
     let mut fleet = officered();
     let right = now(&fleet, 1);
     let platform = fleet.members[0].platform.clone();
@@ -202,18 +204,38 @@ fn a_jump_of_years_heals_by_a_change_of_the_clock() {
     let wrong = [fleet.propose(0).unwrap()];
     fleet.notarise(0, &wrong, &[]).unwrap();
     assert_eq!(fleet.notarise(1, &wrong, &[]), Err(HsmError::TooEarly));
+    let promises = fleet.promise_all(&[0, 1], 2, 1);
+    let leading = fleet.leading(2, &promises);
+    assert_eq!(fleet.ask(1, leading), Err(HsmError::TooEarly));
+    // A quorum that does not know of it goes on, and takes the other along.
+    let promises = fleet.lead(1, 3, &[1, 2]);
+    let run = [fleet.propose(1).unwrap()];
+    assert!(run[0].header.time < wrong[0].header.time);
+    let certificate = fleet.certify(&[0, 1, 2], &run, &promises);
+    fleet.release(1, &certificate).unwrap();
     platform.set_wall_clock(right);
-    // Whoever builds on that tip proposes its time, and nobody seals it.
-    let promises = fleet.lead(1, 2, &[0, 1]);
-    let stuck = [fleet.propose(1).unwrap()];
-    assert_eq!(stuck[0].header.time, wrong[0].header.time);
-    for m in [1, 2] {
-        assert_eq!(
-            fleet.notarise(m, &stuck, &promises),
-            Err(HsmError::TooEarly)
-        );
+    goes_on(&mut fleet, 2);
+}
+
+#[test]
+fn a_jump_of_years_at_all_sites_heals_by_a_change_of_the_clock() {
+    let mut fleet = officered();
+    let right = now(&fleet, 1);
+    for member in &fleet.members {
+        member.platform.set_wall_clock(right.plus(9 * YEAR));
     }
-    let promises = fleet.lead(1, 3, &[0, 1]);
+    goes_on(&mut fleet, 0);
+    let tip = fleet.inspect(0).tip;
+    let wrong = fleet.place(&tip.hash).0.time;
+    assert!(wrong > right.plus(8 * YEAR));
+    for member in &fleet.members {
+        member.platform.set_wall_clock(right);
+    }
+    // Time stands still, and the vault does not.
+    goes_on(&mut fleet, 1);
+    let tip = fleet.inspect(0).tip;
+    assert_eq!(fleet.place(&tip.hash).0.time, wrong);
+    let promises = fleet.lead(1, 3, &[0, 1, 2]);
     let change = signed(&change(&fleet, 1, right), &[2, 3]);
     let run = [
         fleet.propose_clock(1, change).unwrap(),
