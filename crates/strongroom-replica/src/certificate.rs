@@ -4,7 +4,9 @@
 use strongroom_crypto::statement::{Label, verify};
 use strongroom_wire::entry::{Notarised, Promised, Signed, Tip};
 use strongroom_wire::manifest::Manifest;
-use strongroom_wire::{CellId, FleetId, Incarnation, MemberId, PublicKey, Signature, encode};
+use strongroom_wire::{
+    CellId, Epoch, FleetId, Incarnation, MemberId, PublicKey, Signature, encode,
+};
 
 /// Who may state what.
 pub(crate) struct Electorate {
@@ -48,6 +50,26 @@ impl Electorate {
             && self.signed(s.member, Label::Promised, &encode(s), &promise.signature)
     }
 
+    /// Whether a quorum of distinct members promised this epoch to this leader, in one process.
+    pub(crate) fn leads(
+        &self,
+        leader: MemberId,
+        epoch: Epoch,
+        promises: &[Signed<Promised>],
+    ) -> bool {
+        let process = promises.first().map(|promise| promise.statement.process);
+        let mut members: Vec<MemberId> = Vec::with_capacity(promises.len());
+        for promise in promises {
+            let s = &promise.statement;
+            let fits = s.epoch == epoch && s.leader == leader && Some(s.process) == process;
+            if !fits || members.contains(&s.member) || !self.promised(promise) {
+                return false;
+            }
+            members.push(s.member);
+        }
+        members.len() >= self.quorum
+    }
+
     /// The tip that a quorum of distinct members sealed.
     pub(crate) fn certified(&self, certificate: &[Signed<Notarised>]) -> Option<Tip> {
         let tip = certificate.first()?.statement.tip;
@@ -61,6 +83,11 @@ impl Electorate {
         }
         (members.len() >= self.quorum).then_some(tip)
     }
+}
+
+/// The tip that a certificate is for, if a quorum of the manifest's members signed it.
+pub fn certified(manifest: &Manifest, certificate: &[Signed<Notarised>]) -> Option<Tip> {
+    Electorate::new(manifest).certified(certificate)
 }
 
 /// Whether one place is newer than another.

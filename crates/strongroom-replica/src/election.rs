@@ -5,10 +5,10 @@
 
 use crate::certificate::is_newer;
 use crate::leader::Leader;
-use crate::{Hands, Logged, Message, News, Replica, Role};
+use crate::{Hands, Logged, MESSAGE_BYTES, Message, News, Replica, Role};
 use std::collections::BTreeMap;
 use strongroom_wire::entry::{Promised, Signed, Tip};
-use strongroom_wire::frame::{Request, Response};
+use strongroom_wire::frame::{HsmError, Request, Response};
 use strongroom_wire::{Epoch, LogIndex, MemberId, ProcessId};
 
 /// Entries that a candidate may miss under the newest promised tip and still fetch.
@@ -17,8 +17,11 @@ const FETCH_MAX: usize = 1024;
 pub(crate) struct Candidate {
     epoch: Epoch,
     promises: BTreeMap<MemberId, Signed<Promised>>,
-    /// What it waits for, once it has a quorum.
+    /// What it waits for, once it has a quorum, and from whom.
     fetching: Option<Tip>,
+    pub(crate) asked: Option<MemberId>,
+    /// Tips that the HSM would not build on: their time is ahead of its clock.
+    refused: Vec<Tip>,
 }
 
 impl<H: Hands> Replica<H> {
@@ -55,6 +58,7 @@ impl<H: Hands> Replica<H> {
         agrees: bool,
         theirs: Epoch,
     ) -> Result<(), H::Fault> {
+        let theirs = self.within_reach(theirs);
         let Role::Canvasser {
             round,
             yes,
@@ -78,15 +82,16 @@ impl<H: Hands> Replica<H> {
     /// Promises an epoch to itself, and asks the others to.
     pub(crate) fn campaign(&mut self, epoch: Epoch) -> Result<(), H::Fault> {
         let (leader, process) = (self.me, self.process);
-        self.step_down(Role::Follower(None));
-        self.heard = None;
-        self.wait();
         let request = Request::Promise {
             epoch,
             leader,
             process,
         };
-        let promise = match self.ask_hsm(&request)? {
+        let asked = self.ask_hsm(&request)?;
+        self.step_down(Role::Follower(None));
+        self.heard = None;
+        self.wait();
+        let promise = match asked {
             Ok(Response::Promised(promise)) => promise,
             Ok(_) => return Ok(()),
             Err(error) => {
@@ -99,6 +104,8 @@ impl<H: Hands> Replica<H> {
             epoch,
             promises: BTreeMap::from([(leader, promise)]),
             fetching: None,
+            asked: None,
+            refused: Vec::new(),
         });
         self.send_all(&Message::AskPromise { epoch, process });
         self.elect()
@@ -129,7 +136,12 @@ impl<H: Hands> Replica<H> {
             self.promised = epoch;
             self.step_down(Role::Follower(None));
             self.heard = None;
-            self.wait();
+            // It gets its time, once: who asks again and again and never leads does not keep others
+            // from trying.
+            if !self.fruitless.contains(&from) {
+                self.fruitless.push(from);
+                self.wait();
+            }
             self.send(from, Message::Promise(promise));
         } else {
             self.look()?;
@@ -154,42 +166,61 @@ impl<H: Hands> Replica<H> {
             && s.process == process
             && s.member == from
             && self.electorate.promised(&promise);
-        if fits && candidate.fetching.is_none() {
+        if fits {
             candidate.promises.insert(from, promise);
             return self.elect();
         }
         Ok(())
     }
 
-    /// Leads, if there is a quorum and the newest promised tip is here.
+    /// Leads by a quorum of the promises whose newest tip is here. If that of all of them is not,
+    /// it is fetched, and meanwhile further promises may make another quorum: who holds the newest
+    /// may not give it. What a quorum sealed is under every quorum's newest.
     fn elect(&mut self) -> Result<(), H::Fault> {
         let Role::Candidate(candidate) = &self.role else {
             return Ok(());
         };
-        if candidate.promises.len() < self.electorate.quorum {
-            return Ok(());
+        let mut tips: Vec<Tip> = candidate
+            .promises
+            .values()
+            .map(|p| p.statement.tip)
+            .collect();
+        tips.retain(|tip| !candidate.refused.contains(tip));
+        tips.sort_by_key(|tip| std::cmp::Reverse((tip.epoch, tip.index)));
+        let mut missing = None;
+        // The newest that leaves a quorum at or below it, then older ones.
+        for at in 0..(tips.len() + 1).saturating_sub(self.electorate.quorum) {
+            let Some(newest) = tips.get(at).copied() else {
+                break;
+            };
+            if self.stand_at(&newest)? {
+                return self.lead(newest);
+            }
+            missing = missing.or(Some(newest));
         }
-        let newest = candidate.promises.values().map(|p| p.statement.tip);
-        let Some(newest) = newest.reduce(|a, b| if is_newer(&b, &a) { b } else { a }) else {
-            return Ok(());
-        };
-        if self.stand_at(&newest)? {
-            return self.lead(newest);
+        match missing {
+            Some(missing) => self.fetch(missing),
+            None => Ok(()),
         }
+    }
+
+    fn fetch(&mut self, missing: Tip) -> Result<(), H::Fault> {
+        let after = self.log.base;
         let Role::Candidate(candidate) = &mut self.role else {
             return Ok(());
         };
-        let has = |p: &&Signed<Promised>| p.statement.tip == newest;
-        let holder = candidate.promises.values().find(has);
+        if candidate.fetching == Some(missing) {
+            return Ok(());
+        }
+        let holds = |p: &&Signed<Promised>| p.statement.tip == missing;
+        let holder = candidate.promises.values().find(holds);
         let Some(holder) = holder.map(|p| p.statement.member) else {
             return Ok(());
         };
-        candidate.fetching = Some(newest);
-        let fetch = Message::Fetch {
-            after: self.log.base,
-            upto: newest,
-        };
-        self.send(holder, fetch);
+        candidate.fetching = Some(missing);
+        candidate.asked = Some(holder);
+        let upto = missing;
+        self.send(holder, Message::Fetch { after, upto });
         Ok(())
     }
 
@@ -210,12 +241,14 @@ impl<H: Hands> Replica<H> {
     /// The entries after one place up to another, from the disk; none if they are not all there.
     fn chain(&self, after: &Tip, upto: &Tip) -> Result<Option<Vec<Logged>>, H::Fault> {
         let (mut index, mut hash) = (upto.index, upto.hash);
-        let mut chain = Vec::new();
+        let (mut chain, mut room) = (Vec::new(), 2 * MESSAGE_BYTES);
         while index > after.index {
             let found = self.hands.logged(index, &hash)?;
-            let Some(logged) = found.filter(|_| chain.len() < FETCH_MAX) else {
+            let Some(logged) = found.filter(|_| chain.len() < FETCH_MAX && room > 0) else {
                 return Ok(None);
             };
+            let bytes: usize = logged.entry.writes.iter().map(|w| w.leaf.len()).sum();
+            room = room.saturating_sub(bytes);
             hash = logged.header().previous;
             index = LogIndex(index.0.saturating_sub(1));
             chain.push(logged);
@@ -261,9 +294,9 @@ impl<H: Hands> Replica<H> {
             return Ok(());
         };
         let epoch = candidate.epoch;
-        let promises: Vec<_> = std::mem::take(&mut candidate.promises)
-            .into_values()
-            .collect();
+        let covered = |p: &&Signed<Promised>| !is_newer(&p.statement.tip, &start);
+        let promises = candidate.promises.values().filter(covered);
+        let promises: Vec<_> = promises.cloned().collect();
         let Some(position) = self.log.position(&start) else {
             return Ok(());
         };
@@ -280,6 +313,15 @@ impl<H: Hands> Replica<H> {
                 let leader = Leader::new(epoch, start, promises, others, self.now);
                 self.role = Role::Leader(leader);
                 self.take_office()
+            }
+            // Sealed by too few, from a clock that is ahead: there may be a quorum without it.
+            Err(HsmError::TooEarly) => {
+                if let Role::Candidate(candidate) = &mut self.role {
+                    candidate.refused.push(start);
+                    let of_start = |p: &Signed<Promised>| p.statement.tip == start;
+                    candidate.promises.retain(|_, promise| !of_start(promise));
+                }
+                self.elect()
             }
             Err(error) => {
                 self.hands.tell(News::Refused(error));

@@ -19,7 +19,11 @@ impl<H: Hands> Replica<H> {
         if self.leads() == Some(epoch) {
             return Ok(());
         }
-        self.follow(from, epoch, append.promises);
+        if !self.follow(from, epoch, append.promises) {
+            let after = self.log.base;
+            self.send(from, Message::Want { epoch, after });
+            return Ok(());
+        }
         let certified = self.electorate.certified(&append.certificate);
         if !self.extend(&append.previous, append.entries)? {
             // What was sealed may be here even though what comes after it is not.
@@ -33,11 +37,6 @@ impl<H: Hands> Replica<H> {
             // It was away: its HSM adopts what is sealed in one step, and need not vote for it.
             self.settle_certified(certified.as_ref(), append.certificate.clone())?;
         }
-        if self.lacks_promises(epoch, &append.start) {
-            let after = self.log.base;
-            self.send(from, Message::Want { epoch, after });
-            return Ok(());
-        }
         let vote = self.seal(epoch, &append.start)?;
         let end = self.log.end();
         // The leader waits for this; nobody waits for what follows.
@@ -45,33 +44,28 @@ impl<H: Hands> Replica<H> {
         self.settle_certified(certified.as_ref(), append.certificate)
     }
 
-    /// Whether the HSM must be shown promises that did not come.
-    fn lacks_promises(&self, epoch: Epoch, start: &Tip) -> bool {
-        let shown = matches!(&self.role, Role::Follower(Some(led)) if !led.promises.is_empty());
-        let moves = self.anchor.epoch != epoch && self.anchor != *start;
-        let votes = self.log.end() != *start && self.log.position(start).is_some();
-        moves && votes && !shown
-    }
-
-    fn follow(&mut self, leader: MemberId, epoch: Epoch, promises: Vec<Signed<Promised>>) {
+    /// Follows whoever leads that epoch. A leader shows its promises first: without them anybody
+    /// could have itself obeyed, and keep the others from electing one that works.
+    fn follow(&mut self, leader: MemberId, epoch: Epoch, promises: Vec<Signed<Promised>>) -> bool {
+        let known = matches!(
+            &self.role,
+            Role::Follower(Some(led)) if led.leader == leader && led.epoch == epoch
+        );
+        if !known {
+            if !self.electorate.leads(leader, epoch, &promises) {
+                return false;
+            }
+            self.step_down(Role::Follower(Some(Led {
+                leader,
+                epoch,
+                promises,
+            })));
+            self.fruitless.retain(|member| *member != leader);
+            self.hands.tell(News::Follows(leader, epoch));
+        }
         self.heard = Some(self.now);
         self.wait();
-        match &mut self.role {
-            Role::Follower(Some(led)) if led.leader == leader && led.epoch == epoch => {
-                if !promises.is_empty() {
-                    led.promises = promises;
-                }
-            }
-            _ => {
-                let led = Led {
-                    leader,
-                    epoch,
-                    promises,
-                };
-                self.step_down(Role::Follower(Some(led)));
-                self.hands.tell(News::Follows(leader, epoch));
-            }
-        }
+        true
     }
 
     /// Puts entries after a place of the chain, over what else followed there. False if the place
@@ -134,7 +128,19 @@ impl<H: Hands> Replica<H> {
             let Some(position) = self.log.position(&from) else {
                 break;
             };
-            let run = self.log.tail_from(position).take(PIPELINE_MAX);
+            // A restart lost what it said of the entry where it stands: it says it again.
+            let said = self.statement.as_ref().map(|vote| vote.statement.tip);
+            let again = in_epoch && position > 0 && said != Some(from);
+            let (position, most) = if again {
+                (position - 1, 1)
+            } else {
+                (position, PIPELINE_MAX)
+            };
+            // What follows the start may be an older branch still, at whose end the HSM stands: it
+            // would say that again, for ever.
+            let run = self.log.tail_from(position);
+            let run = run.take_while(|placed| placed.tip.epoch == epoch);
+            let run = run.take(most);
             let run: Vec<_> = run.map(|p| p.logged.entry.proposal.clone()).collect();
             if run.is_empty() {
                 break;

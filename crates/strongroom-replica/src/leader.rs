@@ -18,9 +18,14 @@ pub(crate) struct Leader {
     /// Its first entry is certified: clients may be served.
     pub(crate) established: bool,
     since: Millis,
+    /// When the newest entry was begun, or the last one certified.
+    progress: Millis,
     beaten: Millis,
     beat_due: Millis,
 }
+
+/// Patiences after which a leader whose entry nobody seals gives up, and lets others try.
+const STUCK: Millis = 4;
 
 /// How far a follower is.
 struct Progress {
@@ -55,6 +60,7 @@ impl Leader {
             votes: BTreeMap::new(),
             established: false,
             since: now,
+            progress: now,
             beaten: now,
             beat_due: now,
         }
@@ -69,7 +75,7 @@ impl Leader {
     }
 
     /// Followers heard since a moment whose HSMs still follow this epoch.
-    fn followed_since(&self, moment: Millis) -> usize {
+    pub(crate) fn followed_since(&self, moment: Millis) -> usize {
         let follows = |p: &&Progress| p.heard >= moment && p.outgrown.is_none();
         self.followers.values().filter(follows).count()
     }
@@ -128,10 +134,12 @@ impl<H: Hands> Replica<H> {
     /// # Errors
     /// [`Hands::Fault`].
     pub fn replicate(&mut self, logged: Logged) -> Result<(), H::Fault> {
+        let now = self.now;
         let Some(leader) = self.leading() else {
             return Ok(());
         };
         let (epoch, start) = (leader.epoch, leader.start);
+        leader.progress = now;
         self.log.push(logged);
         // The others work while the own disk does.
         self.send_news()?;
@@ -331,7 +339,7 @@ impl<H: Hands> Replica<H> {
     }
 
     pub(crate) fn on_stale(&mut self, from: MemberId, epoch: Epoch, promised: Epoch) {
-        let now = self.now;
+        let (now, promised) = (self.now, self.within_reach(promised));
         match &mut self.role {
             Role::Leader(leader) if leader.epoch == epoch => {
                 if let Some(progress) = leader.followers.get_mut(&from) {
@@ -364,10 +372,15 @@ impl<H: Hands> Replica<H> {
             let next = outgrown.max(self.promised);
             return self.campaign(Epoch(next.0.saturating_add(1)));
         }
-        if lost && awake {
+        // They hear it, and seal nothing: its clock may be ahead of theirs. Another may do better.
+        let stuck = !settled && now > leader.progress + STUCK * timing.patience;
+        if (lost || stuck) && awake {
             self.step_down(Role::Follower(None));
             self.heard = None;
             self.wait();
+            if stuck {
+                self.deadline += STUCK * timing.patience;
+            }
             return Ok(());
         }
         self.send_news()

@@ -27,6 +27,7 @@ mod leader;
 mod log;
 mod message;
 
+pub use certificate::certified;
 pub use message::{Append, Certificate, Logged, Message};
 
 use crate::certificate::Electorate;
@@ -35,6 +36,7 @@ use crate::leader::Leader;
 use crate::log::Log;
 use strongroom_wire::entry::{EntryHeader, Notarised, Promised, Signed, State, Tip};
 use strongroom_wire::frame::{HsmError, ReleasedAnswer, Request, Response};
+use strongroom_wire::limits::EPOCH_STEP_MAX;
 use strongroom_wire::manifest::Manifest;
 use strongroom_wire::{Digest, Epoch, LogIndex, MemberId, ProcessId};
 
@@ -207,6 +209,8 @@ pub struct Replica<H: Hands> {
     now: Millis,
     /// When a leader was heard last.
     heard: Option<Millis>,
+    /// Who was promised an epoch, and has not led since.
+    fruitless: Vec<MemberId>,
     /// When to do something if nobody else does.
     deadline: Millis,
     jitter: u64,
@@ -231,6 +235,7 @@ impl<H: Hands> Replica<H> {
             role: Role::Follower(None),
             now,
             heard: None,
+            fruitless: Vec::new(),
             deadline: now,
             jitter: beginning.seed | 1,
         };
@@ -304,7 +309,7 @@ impl<H: Hands> Replica<H> {
             Message::Sealed { epoch, end, vote } => self.on_sealed(from, epoch, &end, vote),
             Message::Want { epoch, after } => self.on_want(from, epoch, &after),
             Message::Behind => {
-                self.hands.tell(News::Behind(from));
+                self.on_behind(from);
                 Ok(())
             }
         }
@@ -315,10 +320,16 @@ impl<H: Hands> Replica<H> {
         matches!(&self.role, Role::Leader(leader) if leader.established) && self.log.is_settled()
     }
 
-    /// Who leads, as far as this host knows.
+    /// Who leads and may be asked, as far as this host knows.
     pub fn leader(&self) -> Option<MemberId> {
         match &self.role {
-            Role::Leader(_) => Some(self.me),
+            // Before its first entry is certified, entries may be sealed that this host has not
+            // applied; and while no quorum is heard, another may lead. What it read would be old.
+            Role::Leader(leader) if leader.established => {
+                let since = self.now.saturating_sub(self.timing.patience);
+                let heard = leader.followed_since(since) + 1 >= self.electorate.quorum;
+                heard.then_some(self.me)
+            }
             Role::Follower(Some(led)) if self.hears_leader() => Some(led.leader),
             _ => None,
         }
@@ -370,6 +381,26 @@ impl<H: Hands> Replica<H> {
             .wrapping_add(1);
         let drawn = (self.jitter >> 33) % self.timing.patience.max(1);
         self.deadline = self.now + self.timing.patience + drawn;
+    }
+
+    /// The log of another does not go back so far. Heeded only from whoever was asked: it ends in a
+    /// copy of that host's store.
+    fn on_behind(&mut self, from: MemberId) {
+        let asked = match &self.role {
+            Role::Follower(Some(led)) => led.leader == from,
+            Role::Candidate(candidate) => candidate.asked == Some(from),
+            _ => false,
+        };
+        if asked {
+            self.hands.tell(News::Behind(from));
+        }
+    }
+
+    /// The greatest epoch that may follow what another says it promised: it may lie, and the HSM
+    /// takes no longer step. One that cannot be passed in one step is climbed to in several.
+    fn within_reach(&self, promised: Epoch) -> Epoch {
+        let reach = self.promised.0.saturating_add(EPOCH_STEP_MAX - 1);
+        Epoch(promised.0.min(reach))
     }
 
     /// Ends whatever it was doing.

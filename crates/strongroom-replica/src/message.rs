@@ -2,7 +2,9 @@
 
 use minicbor::{Decode, Encode};
 use strongroom_wire::codec::Malformed;
-use strongroom_wire::entry::{Entry, EntryHeader, Notarised, Promised, Signed, Tip, writes_digest};
+use strongroom_wire::entry::{
+    Entry, EntryHeader, Kind, Notarised, Promised, Signed, Tip, writes_digest,
+};
 use strongroom_wire::tenant::Tenant;
 use strongroom_wire::{Epoch, ProcessId, decode, encode};
 
@@ -27,10 +29,13 @@ impl Logged {
         &self.entry.proposal.header
     }
 
-    /// Whether writes and state are those that the header names.
+    /// Whether writes and state are those that the header names, and a tenant comes only where an
+    /// entry changes one.
     pub fn is_whole(&self) -> bool {
         let header = self.header();
-        header.writes == writes_digest(&self.entry.writes)
+        let tenant_fits = self.tenant.is_none() || header.kind == Kind::Tenant;
+        tenant_fits
+            && header.writes == writes_digest(&self.entry.writes)
             && header.state == self.entry.state.digest()
     }
 }
