@@ -11,6 +11,7 @@ mod fuzz;
 mod mutants;
 mod nightly;
 mod packages;
+mod sim;
 mod steps;
 mod tcb;
 mod test;
@@ -38,6 +39,8 @@ usage: cargo xtask COMMAND [OPTIONS]
               --big     the sizes that take long     --list   print the benches
   mutants   [NAME]  break one rule after another; the tests must notice
               --list    print the rules
+  sim       one run of the cluster: --seed N (default 0)
+              --members N   so many      --replay   print each event
   nightly   ignored tests, long fuzzing, mutants, big benches
   packages  install the Debian packages that the tests use";
 
@@ -67,6 +70,7 @@ fn run(command: &str, mut options: Options) -> Result<()> {
         "fuzz" => fuzz::main(&mut options),
         "bench" => bench::main(&mut options),
         "mutants" => mutants::main(&mut options),
+        "sim" => sim::main(&mut options),
         "nightly" => nightly::main(&mut options),
         "packages" => steps::alone("packages", &mut options, |_| packages::install()),
         "help" | "--help" | "-h" => {

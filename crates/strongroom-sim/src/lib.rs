@@ -9,6 +9,7 @@
 //! | `checkers` | the promises, asserted over what left the vault and what it committed |
 //! | `world` | all of it put together |
 //! | `fleet` | several members, one secret, and the steps of their ballots |
+//! | `cluster` | several members with the replication of the node, under virtual time |
 //!
 //! Everything is repeatable from a seed. A world has one member; a fleet has several, which seal
 //! empty batches.
@@ -18,6 +19,7 @@
 #![cfg(feature = "danger_world")]
 
 pub mod checkers;
+pub mod cluster;
 pub mod entropy;
 pub mod fleet;
 pub mod glass;

@@ -113,6 +113,13 @@ impl Memory {
         self.entropy.rewind(snapshot.entropy);
     }
 
+    /// Puts back disk and anchor, but goes on drawing: R members may do so (decision 0015).
+    pub fn roll_back(&self, snapshot: &Snapshot) {
+        let mut kept = self.kept();
+        kept.disk = snapshot.disk.clone();
+        kept.copied = true;
+    }
+
     /// Puts back the randomness alone: a machine resumed from a memory snapshot draws it again.
     pub fn repeat_randomness(&self, snapshot: &Snapshot) {
         self.entropy.rewind(snapshot.entropy);
