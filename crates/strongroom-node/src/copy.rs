@@ -4,7 +4,8 @@
 //! The giver reads one snapshot of its database, part by part. The taker builds leaves and trie in
 //! a directory beside its own, checks the root against the header, and puts the copy in place of
 //! its store. A giver that lies gives a root that is not the header's, or a header without a
-//! quorum's certificate: the first is seen here, the second by the HSM when it resumes.
+//! quorum's certificate: both are seen here. What is older than the own store is no copy of the
+//! fleet's. The own store goes when the HSM stands on the copy, and comes back if it will not.
 
 use crate::api::Shared;
 use crate::engine::EngineError;
@@ -21,6 +22,7 @@ use strongroom_replica::Logged;
 use strongroom_tree::prover::Trie;
 use strongroom_wire::answer::leaf_digest;
 use strongroom_wire::entry::Write;
+use strongroom_wire::manifest::Manifest;
 use strongroom_wire::tenant::Tenant;
 use strongroom_wire::{MemberId, RecordId, decode, encode};
 
@@ -134,65 +136,122 @@ fn read(store: &Store, snapshot: &Snapshot, part: &Part) -> Result<Given, StoreE
     Ok(Given { head, leaves, last })
 }
 
-/// Copies the store of another host in place of the own one, which nothing has open.
-///
-/// # Errors
-/// [`EngineError`]; the own store stands as it was.
-pub(crate) async fn take(own: &Path, peers: &Peers, from: MemberId) -> Result<(), EngineError> {
-    if own.exists() {
-        // A request that is still reading there would go on in the copy's place.
-        drop(Store::open(own)?);
-    }
-    let beside = beside(own, "copy");
-    let _ = std::fs::remove_dir_all(&beside);
-    let taken = fill(peers, from, &beside).await;
-    if taken.is_err() {
-        let _ = std::fs::remove_dir_all(&beside);
-        return taken;
-    }
-    put_in_place(own).map_err(EngineError::InPlace)?;
-    tracing::info!(%from, "the store was copied");
-    Ok(())
+/// Who takes a copy.
+pub(crate) struct Taker<'a> {
+    /// The own store; none may be there.
+    pub(crate) own: &'a Path,
+    /// The manifest in force.
+    pub(crate) manifest: &'a Manifest,
+    /// The line to the others.
+    pub(crate) peers: &'a Peers,
 }
 
-async fn fill(peers: &Peers, from: MemberId, dir: &Path) -> Result<(), EngineError> {
-    let broken = || EngineError::Copy(from);
-    let store = Store::open(dir)?;
-    let mut trie = Trie::open(store.clone(), 4096)?;
-    let copy = u64::from(std::process::id()) << 32 ^ now();
-    let (mut after, mut head) = (None, None);
-    loop {
-        let ask = encode(&Ask::Copy(Part { copy, after }));
-        let told = peers.ask(from, ask, PATIENCE).await.map_err(|_| broken())?;
-        let Ok(Told::Answer(given)) = decode::<Told>(&told) else {
-            return Err(broken());
+/// What the own store has that a copy must not lose.
+#[derive(Default)]
+struct Kept {
+    bundle: Option<Vec<u8>>,
+    standing: Option<Standing>,
+    /// Above where it stands: the HSM may have sealed it, and a certificate may rest on it.
+    log: Vec<Logged>,
+}
+
+impl Taker<'_> {
+    /// Copies the store of another host in place of the own one, which nothing has open. The own
+    /// one stays beside it until the HSM stood on the copy ([`confirm`], [`undo`]).
+    ///
+    /// # Errors
+    /// [`EngineError`]; the own store stands as it was.
+    pub(crate) async fn take(&self, from: MemberId, bundle: &[u8]) -> Result<(), EngineError> {
+        let kept = self.kept()?;
+        let beside = beside(self.own, "copy");
+        let _ = std::fs::remove_dir_all(&beside);
+        let taken = self.fill(from, &beside, kept, bundle).await;
+        if taken.is_err() {
+            let _ = std::fs::remove_dir_all(&beside);
+            return taken;
+        }
+        put_in_place(self.own).map_err(EngineError::InPlace)?;
+        tracing::info!(%from, "the store was copied");
+        Ok(())
+    }
+
+    fn kept(&self) -> Result<Kept, EngineError> {
+        if !self.own.exists() {
+            return Ok(Kept::default());
+        }
+        // A request that is still reading there would go on in the copy's place; then this fails.
+        let store = Store::open(self.own)?;
+        let standing = store.standing()?;
+        let log = match standing {
+            Some(_) => store.log_in(&store.snapshot())?,
+            None => Vec::new(),
         };
-        let given: Given = decode(&given).map_err(|_| broken())?;
-        head = head.or(given.head);
-        after = given.leaves.last().map(|write| write.key).or(after);
-        let changes: Vec<_> = given
-            .leaves
-            .iter()
-            .map(|write| (write.key.0, Some(leaf_digest(&write.leaf).0)))
-            .collect();
-        trie.apply(&changes)?;
-        let pages = trie.commit_oldest();
-        store.put_copied(&given.leaves, pages)?;
-        if given.last {
-            break;
+        Ok(Kept {
+            bundle: store.bundle()?,
+            standing,
+            log,
+        })
+    }
+
+    /// A quorum sealed where the copy stands, and that is no older than where the own store does.
+    fn may_stand(&self, copied: &Standing, own: Option<&Standing>) -> bool {
+        let tip = copied.header.tip();
+        let sealed = strongroom_replica::certified(self.manifest, &copied.certificate);
+        let place = |standing: &Standing| (standing.header.epoch, standing.header.index);
+        sealed == Some(tip) && own.is_none_or(|own| place(copied) >= place(own))
+    }
+
+    async fn fill(
+        &self,
+        from: MemberId,
+        dir: &Path,
+        kept: Kept,
+        bundle: &[u8],
+    ) -> Result<(), EngineError> {
+        let broken = || EngineError::Copy(from);
+        let store = Store::open(dir)?;
+        let mut trie = Trie::open(store.clone(), 4096)?;
+        let copy = u64::from(std::process::id()) << 32 ^ now();
+        let (mut after, mut head) = (None, None);
+        loop {
+            let ask = encode(&Ask::Copy(Part { copy, after }));
+            let told = self.peers.ask(from, ask, PATIENCE).await;
+            let told = told.map_err(|_| broken())?;
+            let Ok(Told::Answer(given)) = decode::<Told>(&told) else {
+                return Err(broken());
+            };
+            let given: Given = decode(&given).map_err(|_| broken())?;
+            head = head.or(given.head);
+            after = given.leaves.last().map(|write| write.key).or(after);
+            let changes: Vec<_> = given
+                .leaves
+                .iter()
+                .map(|write| (write.key.0, Some(leaf_digest(&write.leaf).0)))
+                .collect();
+            trie.apply(&changes)?;
+            let pages = trie.commit_oldest();
+            store.put_copied(&given.leaves, pages)?;
+            if given.last {
+                break;
+            }
+            if given.leaves.is_empty() {
+                return Err(broken());
+            }
         }
-        if given.leaves.is_empty() {
+        let head = head.ok_or_else(broken)?;
+        let root = trie.committed_root() == head.standing.header.root.0;
+        if !root || !self.may_stand(&head.standing, kept.standing.as_ref()) {
             return Err(broken());
         }
+        store.put_tenants(&head.tenants)?;
+        let above = |logged: &&Logged| logged.header().index > head.standing.header.index;
+        let theirs = head.log.iter().filter(|logged| logged.is_whole());
+        let log: Vec<&Logged> = theirs.chain(&kept.log).filter(above).collect();
+        store.append(&log)?;
+        // Last: a store without it has no fleet.
+        let bundle = kept.bundle.as_deref().unwrap_or(bundle);
+        Ok(store.found(bundle, &head.standing)?)
     }
-    let head = head.ok_or_else(broken)?;
-    if trie.committed_root() != head.standing.header.root.0 {
-        return Err(broken());
-    }
-    store.put_tenants(&head.tenants)?;
-    store.append(&head.log.iter().filter(|l| l.is_whole()).collect::<Vec<_>>())?;
-    // Last: a store without it has no fleet.
-    Ok(store.found(&head.bundle, &head.standing)?)
 }
 
 fn now() -> u64 {
@@ -214,23 +273,38 @@ fn put_in_place(store: &Path) -> std::io::Result<()> {
         std::fs::rename(store, &old)?;
     }
     std::fs::rename(beside(store, "copy"), store)?;
-    let _ = std::fs::remove_dir_all(&old);
+    match store.parent() {
+        Some(parent) => std::fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// The HSM stands on the copy: what was there before goes.
+pub(crate) fn confirm(store: &Path) {
+    let _ = std::fs::remove_dir_all(beside(store, "old"));
+}
+
+/// The HSM would not stand on the copy: what was there before comes back, if there was anything.
+pub(crate) fn undo(store: &Path) -> std::io::Result<()> {
+    let old = beside(store, "old");
+    if old.exists() {
+        let _ = std::fs::remove_dir_all(store);
+        std::fs::rename(&old, store)?;
+    }
     Ok(())
 }
 
 /// Ends what a cut left: the old store is back, unless the copy is in place.
 pub(crate) fn mend(store: &Path) -> std::io::Result<()> {
-    let old = beside(store, "old");
-    if old.exists() && !store.exists() {
-        return std::fs::rename(&old, store);
+    if store.exists() {
+        return Ok(());
     }
-    let _ = std::fs::remove_dir_all(&old);
-    Ok(())
+    undo(store)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{beside, mend, put_in_place};
+    use super::{beside, confirm, mend, put_in_place, undo};
     use std::path::Path;
 
     fn put(dir: &Path, word: &str) {
@@ -257,17 +331,20 @@ mod tests {
         mend(&store).expect("it is put back");
         assert_eq!(word(&store).as_deref(), Some("own"));
         assert!(!old.exists());
-        // After both, before the old one is gone.
+        // After both: the old one stays until the HSM stands on the copy.
         put(&copy, "copied");
-        std::fs::rename(&store, &old).expect("renamed");
-        std::fs::rename(&copy, &store).expect("renamed");
-        mend(&store).expect("the old one goes");
-        assert_eq!(word(&store).as_deref(), Some("copied"));
-        assert!(!old.exists());
-        // Whatever was left of another time is not in the way.
-        put(&copy, "copied again");
-        put(&old, "left");
+        put(&old, "left of another time");
         put_in_place(&store).expect("it is put in place");
+        mend(&store).expect("nothing to do");
+        assert_eq!(word(&store).as_deref(), Some("copied"));
+        assert_eq!(word(&old).as_deref(), Some("own"));
+        // It would not.
+        undo(&store).expect("it is put back");
+        assert_eq!(word(&store).as_deref(), Some("own"));
+        // It does.
+        put(&copy, "copied again");
+        put_in_place(&store).expect("it is put in place");
+        confirm(&store);
         assert_eq!(word(&store).as_deref(), Some("copied again"));
         assert!(!copy.exists() && !old.exists());
     }

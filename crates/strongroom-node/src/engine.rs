@@ -300,7 +300,15 @@ async fn cycles(
             Ok(()) | Err(EngineError::Stopping) => return Ok(()),
             Err(error) => error,
         };
-        let error = match mended(&settings, error).await {
+        if refused_copy(&error) {
+            // Back to what was there before the copy, if there was one.
+            copy::undo(&settings.store).map_err(EngineError::InPlace)?;
+        }
+        let mended = tokio::select! {
+            mended = mended(&settings, began, error) => mended,
+            () = channels.stopped() => return Ok(()),
+        };
+        let error = match mended {
             Ok(()) => continue,
             Err(error) => error,
         };
@@ -327,22 +335,47 @@ async fn cycles(
     }
 }
 
+/// Whether the HSM would not stand on the store: on a copy, it may be the giver's fault.
+fn refused_copy(error: &EngineError) -> bool {
+    matches!(
+        error,
+        EngineError::Link(LinkError::Hsm(_))
+            | EngineError::Store(StoreError::Behind { .. } | StoreError::Corrupt(_))
+            | EngineError::PageCorrupt
+            | EngineError::NotMember { .. }
+    )
+}
+
 /// Copies the store from another host, where that is what is wrong.
-async fn mended(settings: &Settings, error: EngineError) -> Result<(), EngineError> {
+async fn mended(
+    settings: &Settings,
+    began: Instant,
+    error: EngineError,
+) -> Result<(), EngineError> {
     let Some(peers) = &settings.peers else {
         return Err(error);
     };
-    let others = settings.manifest.members.iter().map(|member| member.id);
     let from: Vec<MemberId> = match error {
         EngineError::Behind(from) => vec![from],
-        // The HSM stands at something this store has not: whoever has it will do.
+        // The HSM stands at something this store has not: whoever has it will do. Not the same one
+        // first each time: it may be the one that lies.
         EngineError::Store(StoreError::Behind { .. }) => {
-            others.filter(|other| *other != settings.member).collect()
+            let members = settings.manifest.members.iter().map(|member| member.id);
+            let mut others: Vec<_> = members.filter(|m| *m != settings.member).collect();
+            let first = Instant::now().duration_since(began).subsec_nanos();
+            let count = others.len().max(1);
+            others.rotate_left(usize::try_from(first).unwrap_or(0) % count);
+            others
         }
         error => return Err(error),
     };
+    let taker = copy::Taker {
+        own: &settings.store,
+        manifest: &settings.manifest,
+        peers,
+    };
     for from in &from {
-        match copy::take(&settings.store, peers, *from).await {
+        match taker.take(*from, &[]).await {
             Ok(()) => return Ok(()),
             Err(failed) => tracing::warn!(%failed, "no copy"),
         }
@@ -412,6 +445,7 @@ fn drive(
     watched: &Watched,
 ) -> Result<(), EngineError> {
     let mut driver = resume::resume(settings, store.clone(), link.clone())?;
+    copy::confirm(&settings.store);
     // Alone it leads from here on: whoever comes first is not told to come again.
     driver.tick()?;
     watched.live.send_replace(Some(Live { link, store }));

@@ -62,6 +62,9 @@ pub(crate) enum Told {
 /// How long a leader may take for a request of another host.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The same for one that may not lead at all.
+const GUESS: Duration = Duration::from_millis(500);
+
 /// Between two tries at the same leader.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -146,14 +149,15 @@ async fn at_leader<T, F: Future<Output = Result<T, Problem>>>(
                 None => here().await,
                 Some(leader) if leader == shared.member => here().await,
                 Some(leader) => {
-                    let told = asked(shared, leader, ask.clone()).await?;
+                    let patience = if known.is_some() { PATIENCE } else { GUESS };
+                    let told = asked(shared, leader, ask.clone(), patience).await?;
                     answer(told).ok_or_else(Problem::fault)
                 }
             }
         };
         let decided = tokio::select! {
             decided = carried_out => decided,
-            () = moved(&mut leaders, known) => continue,
+            () = moved(&mut leaders, leader, shared.member) => continue,
         };
         match decided {
             Err(problem) if problem.is_lost() && shared.peers.is_some() => {
@@ -165,22 +169,32 @@ async fn at_leader<T, F: Future<Output = Result<T, Problem>>>(
     Err(Problem::busy())
 }
 
-/// Until somebody else leads than whoever a request is with.
-async fn moved(leaders: &mut watch::Receiver<Option<MemberId>>, from: Option<MemberId>) {
-    let Some(from) = from else {
-        return std::future::pending().await;
+/// Until somebody else leads than whoever a request is with; or nobody, where it is with this host:
+/// its driver hangs then.
+async fn moved(
+    leaders: &mut watch::Receiver<Option<MemberId>>,
+    with: Option<MemberId>,
+    own: MemberId,
+) {
+    let moved = |now: &Option<MemberId>| match now {
+        Some(now) => with.is_some_and(|with| with != *now),
+        None => with == Some(own),
     };
-    let moved = |now: &Option<MemberId>| now.is_some_and(|now| now != from);
     if leaders.wait_for(moved).await.is_err() {
         std::future::pending().await
     }
 }
 
-async fn asked(shared: &Shared, leader: MemberId, ask: Vec<u8>) -> Result<Told, Problem> {
+async fn asked(
+    shared: &Shared,
+    leader: MemberId,
+    ask: Vec<u8>,
+    patience: Duration,
+) -> Result<Told, Problem> {
     let Some(peers) = &shared.peers else {
         return Err(Problem::busy());
     };
-    let answer = peers.ask(leader, ask, PATIENCE);
+    let answer = peers.ask(leader, ask, patience);
     let answer = answer.await.map_err(|error| match error {
         AskError::Lost | AskError::TimedOut | AskError::Unreachable => Problem::lost(),
         AskError::Full | AskError::Refused | AskError::TooLong => Problem::busy(),

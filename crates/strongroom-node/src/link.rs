@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use strongroom_wire::frame::{HsmError, Request, Response};
-use strongroom_wire::limits::RESPONSE_BYTES_MAX;
+use strongroom_wire::limits::{FRAME_BYTES_MAX, RESPONSE_BYTES_MAX};
 use strongroom_wire::{Handle, RecordId, TenantKey, decode, encode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -232,6 +232,10 @@ impl Link {
 
     fn frame(&self, sequence: u64, request: &Request) -> Result<Vec<u8>, LinkError> {
         let body = encode(request);
+        if body.len() + 8 > FRAME_BYTES_MAX {
+            // What other hosts send may be so long; the HSM would end over it.
+            return Err(LinkError::Hsm(HsmError::FrameTooLong));
+        }
         self.0.recorder.record(Seen::ToHsm, &body);
         let length = u32::try_from(body.len() + 8).map_err(|_| LinkError::Unexpected)?;
         let mut frame = Vec::with_capacity(body.len() + 12);

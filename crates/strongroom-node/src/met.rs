@@ -46,7 +46,12 @@ pub async fn reseed(config: &Config, bundle: &[u8]) -> Result<(), NodeError> {
         {
             continue;
         }
-        match copy::take(&own, &peers, other.id).await {
+        let taker = copy::Taker {
+            own: &own,
+            manifest: &manifest,
+            peers: &peers,
+        };
+        match taker.take(other.id, bundle).await {
             Ok(()) => {
                 peers.close().await;
                 return Ok(());

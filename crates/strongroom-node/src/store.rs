@@ -105,7 +105,7 @@ pub struct Standing {
 
 /// Applied entries that a fleet's log keeps, for members that were away for a while. Whoever was
 /// away for longer takes a copy of the store.
-pub const LOG_KEPT: u64 = 512;
+pub const LOG_KEPT: u64 = 4096;
 
 /// Journal kept before its parts are flushed to tables, bytes: what a restart reads at most, and
 /// what the disk holds beside the tables.

@@ -1,6 +1,8 @@
 //! Certificates: the operator's, or a development authority of this node's own.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -65,6 +67,10 @@ pub fn development(dir: &Path) -> Result<Files, String> {
     let authority_key = KeyPair::generate().map_err(failed)?;
     let mut authority = CertificateParams::new(Vec::new()).map_err(failed)?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Of different names, or OpenSSL takes the server's certificate for one that signed itself.
+    let name = "Strongroom development authority";
+    authority.distinguished_name = DistinguishedName::new();
+    authority.distinguished_name.push(DnType::CommonName, name);
     let authority_certificate = authority.self_signed(&authority_key).map_err(failed)?;
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().map_err(failed)?;
@@ -73,7 +79,11 @@ pub fn development(dir: &Path) -> Result<Files, String> {
         "127.0.0.1".to_owned(),
         "::1".to_owned(),
     ];
-    let server = CertificateParams::new(names).map_err(failed)?;
+    let mut server = CertificateParams::new(names).map_err(failed)?;
+    server.distinguished_name = DistinguishedName::new();
+    server
+        .distinguished_name
+        .push(DnType::CommonName, "localhost");
     let server = server.signed_by(&key, &issuer).map_err(failed)?;
     let write = |path: &Path, text: &str| {
         write_private(path, text).map_err(|e| format!("{}: {e}", path.display()))

@@ -60,10 +60,16 @@ impl Driver {
 
     /// Does what is due.
     pub(super) fn tick(&mut self) -> Result<(), EngineError> {
-        let now = self.now();
-        if self.replica.wakes_at() <= now {
-            self.replica.tick(now)?;
+        if self.replica.wakes_at() > self.now() {
+            return Ok(());
         }
+        // A leader whose HSM hangs shows no life: it hangs here with it, also when nothing else is
+        // asked of the HSM.
+        if self.replica.leads().is_some() {
+            self.replica.hands().call(&Request::Inspect)?;
+        }
+        let now = self.now();
+        self.replica.tick(now)?;
         Ok(())
     }
 
@@ -111,6 +117,7 @@ impl Driver {
         let wakes = due < FOR_EVER;
         let due = Duration::from_millis(due);
         let takes = self.waiting.len() < BATCH_MAX;
+        let job_waits = !channels.jobs.is_empty();
         let waiting = &mut self.waiting;
         let host = self.replica.hands();
         let (runtime, link) = (&host.runtime, host.link.clone());
@@ -125,7 +132,10 @@ impl Driver {
                 () = link.closed() => Event::HsmGone,
                 // Its other end is gone only with the node.
                 _ = stop.wait_for(|stop| *stop) => Event::Stop,
-                Some(incoming) = messages.recv() => Event::Message(incoming),
+                // A flood of messages must not keep clients from their turn.
+                Some(incoming) = messages.recv(), if !(takes && job_waits) => {
+                    Event::Message(incoming)
+                }
                 job = jobs.recv(), if takes => match job {
                     Some(job) => {
                         waiting.push_back(job);
