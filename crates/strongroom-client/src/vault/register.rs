@@ -7,7 +7,7 @@ use crate::tokens::TokenSource;
 use crate::{Os, device};
 use strongroom_crypto::wrap::Root;
 use strongroom_wire::Slot;
-use strongroom_wire::answer::{Answer, Receipt};
+use strongroom_wire::answer::{Answer, Receipt, Refusal};
 
 /// A code to register under.
 #[derive(Clone, Copy)]
@@ -71,7 +71,7 @@ impl<S: TokenSource> Vault<S> {
         owner: Option<&BackupKeys>,
     ) -> Result<Registered, Error> {
         let keys = BackupKeys::of(Root::generate(&Os), payload);
-        let (keys, receipt) = self.store(code.into(), keys, slot, owner).await?;
+        let receipt = self.store(code.into(), &keys, slot, owner).await?;
         Ok(Registered { keys, receipt })
     }
 
@@ -85,19 +85,36 @@ impl<S: TokenSource> Vault<S> {
         keys: &BackupKeys,
         slot: Slot,
     ) -> Result<Receipt, Error> {
-        let same = BackupKeys::of(keys.root.clone(), &keys.payload);
-        let (_, receipt) = self.store(code.into(), same, slot, Some(keys)).await?;
-        Ok(receipt)
+        self.store(code.into(), keys, slot, Some(keys)).await
     }
 
+    /// Starts over where the record changed between the two steps: the first is answered from what
+    /// one member has, which may be a moment old. Whoever changed it is not overridden by that: the
+    /// owner's proof names the new generation, or there is none.
     async fn store(
         &self,
         code: NewCode<'_>,
-        keys: BackupKeys,
+        keys: &BackupKeys,
         slot: Slot,
         owner: Option<&BackupKeys>,
-    ) -> Result<(BackupKeys, Receipt), Error> {
+    ) -> Result<Receipt, Error> {
         self.finish_pending().await?;
+        for _ in 1..STARTS {
+            match self.store_once(&code, keys, slot, owner).await {
+                Err(Error::Refused(Refusal::StaleTicket)) => {}
+                stored => return stored,
+            }
+        }
+        self.store_once(&code, keys, slot, owner).await
+    }
+
+    async fn store_once(
+        &self,
+        code: &NewCode<'_>,
+        keys: &BackupKeys,
+        slot: Slot,
+        owner: Option<&BackupKeys>,
+    ) -> Result<Receipt, Error> {
         let slots = self.fleet.manifest().policy.slots_max;
         if device::used_elsewhere(self.journal.as_ref(), slot, slots, code.bytes) {
             return Err(Error::CodeInUse);
@@ -130,18 +147,20 @@ impl<S: TokenSource> Vault<S> {
         )?;
         let remembered = self
             .device(slot)
-            .remembered(&keys, code.bytes, self.keeping());
+            .remembered(keys, code.bytes, self.keeping());
         let pending = Pending {
-            keys,
+            keys: BackupKeys::of(keys.root.clone(), &keys.payload),
             remembered,
             grant: ready.grant,
             finish: ready.finish,
         };
         let place = self.put_pending(&pending, slot)?;
-        let receipt = self.finish(&pending, &place).await?;
-        Ok((pending.keys, receipt))
+        self.finish(&pending, &place).await
     }
 }
+
+/// How often a registration is started in all.
+const STARTS: u32 = 3;
 
 impl Place {
     /// Where registrations of a slot wait for their answers. Several, so that neither another

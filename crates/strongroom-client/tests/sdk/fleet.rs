@@ -26,6 +26,7 @@ pub fn genesis(members: u8) -> Manifest {
         class: PlatformClass::AtRest,
         measurement: Digest([0; 32]),
         site: format!("site {id}"),
+        host: Digest([id; 32]),
     };
     Manifest {
         version: 1,
