@@ -6,8 +6,7 @@ use strongroom_client::issuer::Issuer;
 use strongroom_client::transport::Http;
 use strongroom_client::{Fleet, Roots};
 use strongroom_crypto::statement::{self, Label, SigningKey};
-use strongroom_node::genesis::{self, Founders};
-use strongroom_node::link::HsmCommand;
+use strongroom_node::genesis::{self, Founders, Plan};
 use strongroom_node::{Config, Node};
 use strongroom_wire::manifest::Policy;
 use strongroom_wire::tenant::{SignedTenantChange, Tenant, TenantChange};
@@ -26,6 +25,7 @@ fn config(dir: &Path) -> Config {
         certificate: None,
         key: None,
         record: None,
+        peers: None,
     }
 }
 
@@ -37,12 +37,15 @@ pub fn serve(dir: &Path) -> ExitCode {
         let founders = Founders {
             admin: PublicKey(SigningKey::from_seed(&ADMIN).public()),
             operator: SigningKey::from_seed(&OPERATOR),
+            officers: Vec::new(),
         };
-        let hsm: HsmCommand = config.hsm_command().expect("a command");
-        let (store, dir) = (config.store_dir(), config.hsm_dir());
-        genesis::found(&store, &hsm, &dir, &founders, Policy::development())
-            .await
-            .expect("a fleet");
+        let plan = Plan {
+            policy: Policy::development(),
+            rollback_tolerance: 0,
+        };
+        let members = std::slice::from_ref(&config);
+        let founded = genesis::found(members, &founders, plan).await;
+        founded.expect("a fleet");
         let node = Node::open(&config).expect("a node");
         let address = node.address().expect("an address").to_string();
         std::fs::write(config.data.join("address.new"), address).expect("a file");
