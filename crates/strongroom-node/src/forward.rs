@@ -236,6 +236,8 @@ async fn told(shared: &Arc<Shared>, body: &[u8]) -> Result<Told, Problem> {
             here(shared, class, envelope.into()).await.map(Told::Answer)
         }
         Ask::Tenant(change) => {
+            let checked = shared.admission.check_change(&change);
+            checked.map_err(Problem::tenant)?;
             api::change(shared, change).await?;
             Ok(Told::Done)
         }

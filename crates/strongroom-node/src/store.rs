@@ -372,8 +372,11 @@ impl Store {
         let gone: Vec<Vec<u8>> = self.applied().gone.clone();
         let (mut entries, mut bytes) = (Vec::new(), 0);
         let mut hash = after.hash;
-        let from = after.index.next().0.to_be_bytes();
-        for item in self.log.range(from..) {
+        // Another host names the place, and may name any.
+        let Some(from) = after.index.0.checked_add(1) else {
+            return Ok(None);
+        };
+        for item in self.log.range(from.to_be_bytes()..) {
             let (key, value) = item.into_inner()?;
             if gone.iter().any(|gone| gone[..] == key[..]) {
                 continue;

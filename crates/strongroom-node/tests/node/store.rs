@@ -297,6 +297,10 @@ fn so_many_applied_entries_are_kept_and_no_more() {
     };
     let kept: Vec<bool> = entries.iter().map(has).collect();
     assert_eq!(kept, [false, false, false, false, false, true, true, true]);
+    // Another host may name any place.
+    let mut beyond = tip(&entries[4]);
+    beyond.index = LogIndex(u64::MAX);
+    assert_eq!(store.applied_after(&beyond).unwrap(), None);
     let found = store.applied_after(&tip(&entries[4])).unwrap();
     assert_eq!(found.unwrap(), entries[5..], "the next one is not applied");
     for gone in [&first.tip(), &tip(&entries[0]), &tip(&entries[3])] {

@@ -178,7 +178,8 @@ impl Store {
         let disk = self.0.borrow();
         let mut entries: Vec<Logged> = Vec::new();
         let mut hash = after.hash;
-        let from = (after.index.next(), Digest([0; 32]));
+        let from = LogIndex(after.index.0.saturating_add(1));
+        let from = (from, Digest([0; 32]));
         for (place, logged) in disk.synced.log.range(from..) {
             if disk.applied.gone.contains(place) {
                 continue;
