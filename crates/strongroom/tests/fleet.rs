@@ -4,171 +4,14 @@
 
 mod common;
 
+use common::fleet::{Fleet, patiently, signal};
 use common::load::{Door, live};
 use common::{PROGRAM, run};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use rustix::process::Signal;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-use tempfile::TempDir;
-
-/// A fleet founded by `dev`, whose members are processes of this test afterwards.
-struct Fleet {
-    place: TempDir,
-    members: Vec<Member>,
-}
-
-struct Member {
-    config: PathBuf,
-    node: Option<Child>,
-}
-
-impl Fleet {
-    fn of(members: u8) -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let mut dev = Command::new(PROGRAM)
-            .args([
-                "--json",
-                "dev",
-                "--waits",
-                "demo",
-                "--listen",
-                "127.0.0.1:0",
-            ])
-            .args(["--members", &members.to_string(), "--dir"])
-            .arg(place.path())
-            .env("RUST_LOG", "error")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let stdout = dev.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        signal(dev.id(), Signal::TERM);
-        assert!(
-            dev.wait().unwrap().success(),
-            "dev stops in order, its members with it"
-        );
-        let configs = ready["members"].as_array().unwrap().iter();
-        let configs = configs.map(|member| PathBuf::from(member["config"].as_str().unwrap()));
-        let members = configs.map(|config| Member { config, node: None });
-        let mut fleet = Self {
-            members: members.collect(),
-            place,
-        };
-        (0..fleet.members.len()).for_each(|at| fleet.start(at));
-        fleet
-    }
-
-    fn profile(&self) -> PathBuf {
-        self.place.path().join("phone")
-    }
-
-    fn start(&mut self, at: usize) {
-        let log = std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open(self.place.path().join(format!("log-{at}")))
-            .unwrap();
-        let member = &mut self.members[at];
-        let node = Command::new(PROGRAM)
-            .args(["node", "--with-parent", "--config"])
-            .arg(&member.config)
-            .env("RUST_LOG", "strongroom_node=info,warn")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        assert!(member.node.replace(node).is_none(), "it was stopped before");
-    }
-
-    fn kill(&mut self, at: usize) {
-        let mut node = self.members[at].node.take().unwrap();
-        node.kill().unwrap();
-        node.wait().unwrap();
-    }
-
-    fn node(&self, at: usize) -> u32 {
-        self.members[at].node.as_ref().unwrap().id()
-    }
-
-    /// The member's HSM process; none while it is being started again.
-    fn hsm(&self, at: usize) -> Option<u32> {
-        let node = self.node(at);
-        let threads = std::fs::read_dir(format!("/proc/{node}/task")).ok()?;
-        let lists = threads
-            .flatten()
-            .map(|thread| thread.path().join("children"));
-        let lists = lists.filter_map(|list| std::fs::read_to_string(list).ok());
-        let pids: Vec<u32> = lists
-            .flat_map(|list| {
-                list.split_whitespace()
-                    .map(|pid| pid.parse().unwrap())
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        pids.first().copied()
-    }
-
-    /// What the doctor says, whatever the exit code.
-    fn examined(&self) -> Option<Value> {
-        let ran = run(&self.profile(), &["fleet", "doctor"], "");
-        serde_json::from_str(ran.out.lines().last()?).ok()
-    }
-
-    /// The place of the member that leads.
-    fn leader(&self) -> usize {
-        patiently("somebody leads", || {
-            let leader = self.examined()?["leader"].as_u64()?;
-            usize::try_from(leader - 1).ok()
-        })
-    }
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        for member in &mut self.members {
-            if let Some(mut node) = member.node.take() {
-                signal(node.id(), Signal::CONT);
-                let _ = node.kill();
-                let _ = node.wait();
-            }
-        }
-        if std::thread::panicking() {
-            for at in 0..self.members.len() {
-                let log = self.place.path().join(format!("log-{at}"));
-                let log = std::fs::read_to_string(log).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().rev().take(12).collect();
-                eprintln!("member {}:", at + 1);
-                lines.iter().rev().for_each(|line| eprintln!("  {line}"));
-            }
-        }
-    }
-}
-
-fn signal(pid: u32, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    // It may have ended by itself in between.
-    let _ = kill_process(pid, signal);
-}
-
-/// Asks again until there is an answer; a test that waits for ever says for what.
-fn patiently<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
-    for _ in 0..600 {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("waited in vain: {what}");
-}
 
 /// Clients that change codes and recover until they are told to stop.
 struct Load {
@@ -280,11 +123,7 @@ fn members_die_hang_and_come_back_and_clients_see_nothing_but_waits() {
         }
     }
     let recoveries = load.end();
-    patiently("all five are well, at one entry and root", || {
-        let examined = fleet.examined()?;
-        let well = examined["faults"].as_array()?.is_empty() && examined["working"] == 5;
-        well.then_some(())
-    });
+    fleet.all_well(5);
     println!("{} faults, {recoveries} recoveries", rounds());
 }
 
@@ -332,11 +171,7 @@ fn a_lost_store_is_begun_anew_from_another_member() {
         .spawn()
         .unwrap();
     fleet.members[0].node = Some(node);
-    patiently("it stands where the others stand", || {
-        let examined = fleet.examined()?;
-        let well = examined["faults"].as_array()?.is_empty() && examined["working"] == 3;
-        well.then_some(())
-    });
+    fleet.all_well(3);
     load.goes_on("all three are back", 2);
     load.end();
 }

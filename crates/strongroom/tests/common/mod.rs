@@ -1,6 +1,7 @@
 //! A running `strongroom dev`, and commands against it, as a person would run them.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod fleet;
 pub mod load;
 
 use serde_json::Value;
