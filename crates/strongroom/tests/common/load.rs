@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strongroom_client::issuer::{Account, Issuer};
 use strongroom_client::transport::Http;
 use strongroom_client::wire::{FleetId, Slot};
-use strongroom_client::{Error, Ksf, MemoryJournal, Roots, Vault};
+use strongroom_client::{Error, Fleet, Ksf, MemoryJournal, Roots, Vault};
 
 const SLOT: Slot = Slot(0);
 
@@ -39,6 +39,22 @@ impl Door {
             http: Http::to_any(&servers, Some(&authority)).unwrap(),
             fleet: FleetId(bytes(&profile["fleet"])),
             issuer: Issuer::new(tokens["issuer"].as_str().unwrap(), &bytes(&tokens["seed"])),
+        }
+    }
+
+    /// Its connection.
+    pub fn http(&self) -> Http {
+        self.http.clone()
+    }
+
+    /// The fleet, once it is reached, and an account on a device of its own.
+    pub async fn seat(&self, account: &str) -> (Fleet, Account) {
+        let account = Account::new(self.issuer.clone(), self.fleet, account);
+        loop {
+            if let Ok(bundle) = self.http.get("/v1/fleet").await {
+                let roots = Roots::development(self.fleet);
+                return (Fleet::from_bundle(&bundle, &roots).unwrap(), account);
+            }
         }
     }
 

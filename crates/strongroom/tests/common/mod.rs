@@ -1,8 +1,11 @@
 //! A running `strongroom dev`, and commands against it, as a person would run them.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod contend;
 pub mod fleet;
+pub mod history;
 pub mod load;
+pub mod model;
 
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
