@@ -1,8 +1,8 @@
 //! Which fleet to trust: the roots built into the app, and the bundle checked against them.
 
 use strongroom_crypto::statement::{self, Label};
-use strongroom_wire::manifest::{Bundle, FleetKey, Manifest, PlatformClass};
-use strongroom_wire::{FleetId, decode};
+use strongroom_wire::manifest::{Bundle, FleetKey, Manifest, PlatformClass, SignedManifest};
+use strongroom_wire::{FleetId, PublicKey, decode};
 
 /// What the app is built with: the fleet, and the least it accepts of one.
 #[derive(Clone, Debug)]
@@ -56,6 +56,16 @@ pub struct Fleet {
     id: FleetId,
 }
 
+/// Whether enough officers of a manifest signed the one after it.
+fn officers_signed(before: &Manifest, change: &SignedManifest) -> bool {
+    let named = |key: &[u8; 32]| before.officers.contains(&PublicKey(*key));
+    let threshold = usize::from(before.officers_threshold);
+    let officers = change.officers.iter();
+    let officers = officers.map(|it| (&it.officer.0, &it.signature.0));
+    let bytes = &change.manifest;
+    statement::signed_by_enough(named, threshold, Label::Officers, bytes, officers)
+}
+
 impl Fleet {
     /// Checks a bundle.
     ///
@@ -64,7 +74,12 @@ impl Fleet {
     pub fn from_bundle(bytes: &[u8], roots: &Roots) -> Result<Self, BundleError> {
         let bundle: Bundle = decode(bytes).map_err(|_| BundleError::Malformed)?;
         let manifest = bundle.manifest().map_err(|_| BundleError::Malformed)?;
-        if manifest.epoch != 0 || manifest.fleet_id() != roots.fleet {
+        if manifest.fleet_id() != roots.fleet {
+            return Err(BundleError::WrongFleet);
+        }
+        // A later manifest says itself which fleet it is of. Its officers say it from the genesis
+        // on, and the genesis is the fleet's id.
+        if bundle.chain(roots.fleet, officers_signed).is_none() {
             return Err(BundleError::WrongFleet);
         }
         let (key, signature) = (&manifest.operator.0, &bundle.operator.0);

@@ -27,6 +27,10 @@ pub enum Label {
     Clock,
     /// A joiner's key for the hand-over, by its identity.
     Handover,
+    /// A manifest that is to follow the one in force, by an officer.
+    Officers,
+    /// A joiner's word that it holds the secret, by its identity.
+    Ready,
 }
 
 impl Label {
@@ -42,8 +46,31 @@ impl Label {
             Self::Manifest => "strongroom/v1 manifest signature",
             Self::Clock => "strongroom/v1 clock",
             Self::Handover => "strongroom/v1 handover",
+            Self::Officers => "strongroom/v1 officers",
+            Self::Ready => "strongroom/v1 ready",
         }
     }
+}
+
+/// Whether at least `threshold` of the `named` keys signed, each of them once. A stranger's
+/// signature, a second one by the same key or one that does not hold spoils the whole: an honest
+/// bearer has no reason to show it. A threshold of zero is reached by nobody.
+pub fn signed_by_enough<'a>(
+    named: impl Fn(&[u8; 32]) -> bool,
+    threshold: usize,
+    label: Label,
+    statement: &[u8],
+    signatures: impl IntoIterator<Item = (&'a [u8; 32], &'a [u8; 64])>,
+) -> bool {
+    let mut signers: Vec<&[u8; 32]> = Vec::new();
+    for (key, signature) in signatures {
+        let holds = verify(key, label, statement, signature).is_ok();
+        if !named(key) || signers.contains(&key) || !holds {
+            return false;
+        }
+        signers.push(key);
+    }
+    threshold > 0 && signers.len() >= threshold
 }
 
 /// An Ed25519 signing key; erased on drop.

@@ -227,14 +227,13 @@ impl<P: Platform> Shared<P> {
 
     fn decide(&self, vault: &mut Vault<P>, request: Request) -> Response {
         let response = vault.handle(self, request);
-        // A halted member prepares nothing either.
-        let halted = matches!(response, Response::Error(HsmError::AnchorFailed));
-        if halted || matches!(response, Response::Standing { .. }) {
-            let mut preparer = self
-                .preparer
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            *preparer = vault.preparer();
+        // Another one with every manifest in force; none for a member that halted or retired.
+        let new = vault.preparer();
+        let old = self.preparer.read();
+        let old = old.unwrap_or_else(PoisonError::into_inner).clone();
+        if new.as_ref().map(Arc::as_ptr) != old.as_ref().map(Arc::as_ptr) {
+            let preparer = self.preparer.write();
+            *preparer.unwrap_or_else(PoisonError::into_inner) = new;
         }
         response
     }

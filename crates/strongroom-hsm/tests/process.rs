@@ -58,6 +58,7 @@ fn member(dir: &Path) -> Link {
             measurement: Digest([0; 32]),
             site: "here".to_owned(),
             host: Digest([0; 32]),
+            address: None,
         }],
         rollback_tolerance: 0,
         policy: Policy::default(),

@@ -99,6 +99,7 @@ fn entry(index: u64, previous: Digest) -> Logged {
     Logged {
         entry,
         tenant: None,
+        manifest: None,
     }
 }
 

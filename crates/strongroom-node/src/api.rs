@@ -9,9 +9,11 @@ use crate::admission::{Admission, Denied};
 use crate::engine::{Job, Live, Operation};
 use crate::forward;
 use crate::link::{LinkError, Open, Opening};
+use crate::met::Line;
 use crate::metrics::REQUEST;
 use crate::problem::Problem;
 use crate::record::{Recorder, Seen};
+use crate::roster::Rosters;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -29,7 +31,7 @@ use strongroom_wire::entry::SignedClockChange;
 use strongroom_wire::envelope::{Envelope, OpClass};
 use strongroom_wire::frame::{LeafBytes, Request, Response as HsmResponse};
 use strongroom_wire::limits::ENVELOPE_BYTES_MAX;
-use strongroom_wire::manifest::Manifest;
+use strongroom_wire::manifest::{PlatformClass, SignedManifest};
 use strongroom_wire::tenant::SignedTenantChange;
 use strongroom_wire::{FleetId, MemberId, RecordId, TenantKey, decode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -39,10 +41,10 @@ pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// What every handler shares.
 pub struct Shared {
-    /// The bundle, as served.
-    pub bundle: Vec<u8>,
-    /// Its manifest.
-    pub manifest: Manifest,
+    /// The manifest in force, and what is served of it.
+    pub rosters: Rosters,
+    /// One change of members at a time.
+    pub reconfiguring: tokio::sync::Mutex<()>,
     /// The fleet.
     pub fleet: FleetId,
     /// Who may come in.
@@ -55,6 +57,8 @@ pub struct Shared {
     pub leader: watch::Receiver<Option<MemberId>>,
     /// The other hosts; none for a fleet of one.
     pub peers: Option<Peers>,
+    /// The line to them.
+    pub(crate) line: Option<Line>,
     /// Operations for the engine.
     pub jobs: mpsc::Sender<Job>,
     /// Starts under way; finishes have places of their own, so that starts never starve them.
@@ -89,6 +93,7 @@ fn routes() -> Vec<(&'static str, &'static str, Handler)> {
         ("get", "/v1/fleet", get(fleet)),
         ("post", "/v1/tenants", post(tenants)),
         ("post", "/v1/clock", post(clock)),
+        ("post", "/v1/members", post(members)),
         ("get", "/v1/status", get(status)),
         ("get", "/healthz", get(|| async { "ok\n" })),
         ("get", "/readyz", get(ready)),
@@ -160,9 +165,10 @@ async fn vault(
 
 impl Shared {
     /// The other members.
-    pub(crate) fn others(&self) -> impl Iterator<Item = MemberId> + Clone + '_ {
-        let members = self.manifest.members.iter().map(|member| member.id);
-        members.filter(|id| *id != self.member)
+    pub(crate) fn others(&self) -> Vec<MemberId> {
+        let roster = self.rosters.now();
+        let members = roster.manifest.members.iter().map(|member| member.id);
+        members.filter(|id| *id != self.member).collect()
     }
 
     /// A place among the operations under way: places bound what the HSM holds, not how many
@@ -279,7 +285,7 @@ fn admit(shared: &Shared, headers: &HeaderMap) -> Result<Option<String>, Problem
 
 async fn fleet(State(shared): State<Arc<Shared>>) -> Response {
     let cbor = [(header::CONTENT_TYPE, "application/cbor")];
-    (cbor, shared.bundle.clone()).into_response()
+    (cbor, shared.rosters.now().bundle.clone()).into_response()
 }
 
 async fn tenants(State(shared): State<Arc<Shared>>, body: Body) -> Result<Response, Problem> {
@@ -326,6 +332,23 @@ pub(crate) async fn set_clock(shared: &Shared, change: SignedClockChange) -> Res
     decided.map_err(Problem::clock)
 }
 
+async fn members(State(shared): State<Arc<Shared>>, body: Body) -> Result<Response, Problem> {
+    let change: SignedManifest = decode(&body?).map_err(|_| Problem::malformed())?;
+    let place = shared.changes.clone().try_acquire_owned();
+    let _place = place.map_err(|_| Problem::busy())?;
+    forward::members_changed(&shared, change).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The word for a platform's class.
+pub(crate) fn class_name(class: PlatformClass) -> &'static str {
+    match class {
+        PlatformClass::None => "none",
+        PlatformClass::AtRest => "at-rest",
+        PlatformClass::Isolating => "isolating",
+    }
+}
+
 async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     let place = shared.inspections.clone().try_acquire_owned();
     let _place = place.map_err(|_| Problem::busy())?;
@@ -342,7 +365,8 @@ async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> 
         }),
         _ => serde_json::Value::Null,
     };
-    let members = shared.manifest.members.iter().map(|member| {
+    let roster = shared.rosters.now();
+    let members = roster.manifest.members.iter().map(|member| {
         let reached = member.id == shared.member
             || shared
                 .peers
@@ -351,7 +375,7 @@ async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> 
         json!({
             "id": member.id.0, "platform": member.platform, "site": member.site,
             "reached": reached,
-            "class": format!("{:?}", member.class).to_lowercase(),
+            "class": class_name(member.class),
         })
     });
     let members: Vec<_> = members.collect();
@@ -361,12 +385,14 @@ async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> 
         json!({
             "index": standing.header.index.0, "root": standing.header.root.to_string(),
             "time_ms": standing.header.time.0, "clock_changes": standing.state.clock_changes,
+            "greatest_member": standing.state.greatest_member.map(|member| member.0),
         })
     });
     let body = json!({
         "fleet": shared.fleet.to_string(), "version": env!("CARGO_PKG_VERSION"),
         "member": shared.member.0, "leader": shared.leader.borrow().map(|leader| leader.0),
-        "members": members, "quorum": shared.manifest.quorum(), "standing": standing,
+        "members": members, "quorum": roster.manifest.quorum(),
+        "manifest_epoch": roster.manifest.epoch, "standing": standing,
         "applied": applied, "disk_bytes": disk,
     });
     let json = [(header::CONTENT_TYPE, "application/json")];

@@ -8,9 +8,10 @@
 //! fleet's. The own store goes when the HSM stands on the copy, and comes back if it will not.
 
 use crate::api::Shared;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Job};
 use crate::forward::{Ask, Told};
 use crate::problem::Problem;
+use crate::roster::Roster;
 use crate::store::{Snapshot, Standing, Store, StoreError};
 use minicbor::{Decode, Encode};
 use std::collections::HashMap;
@@ -18,13 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use strongroom_peers::Peers;
-use strongroom_replica::Logged;
+use strongroom_replica::{Logged, certified};
 use strongroom_tree::prover::Trie;
 use strongroom_wire::answer::leaf_digest;
 use strongroom_wire::entry::Write;
-use strongroom_wire::manifest::Manifest;
 use strongroom_wire::tenant::Tenant;
 use strongroom_wire::{MemberId, RecordId, decode, encode};
+use tokio::sync::oneshot;
 
 /// Which part of which copy.
 #[derive(Clone, Debug, Encode, Decode)]
@@ -87,6 +88,13 @@ impl Copies {
 pub(crate) async fn give(shared: &Shared, part: &Part) -> Result<Vec<u8>, Problem> {
     let store = shared.live.borrow().as_ref().map(|live| live.store.clone());
     let store = store.ok_or_else(Problem::lost)?;
+    if part.after.is_none() {
+        // What is in memory only may be all that has a certificate.
+        let (done, synced) = oneshot::channel();
+        let queued = shared.jobs.try_send(Job::Sync(done));
+        queued.map_err(|_| Problem::busy())?;
+        synced.await.map_err(|_| Problem::lost())?;
+    }
     let snapshot = {
         let mut copies = shared
             .copies
@@ -140,8 +148,8 @@ fn read(store: &Store, snapshot: &Snapshot, part: &Part) -> Result<Given, StoreE
 pub(crate) struct Taker<'a> {
     /// The own store; none may be there.
     pub(crate) own: &'a Path,
-    /// The manifest in force.
-    pub(crate) manifest: &'a Manifest,
+    /// The bundle that is known to be the fleet's; the giver's may be a later one.
+    pub(crate) bundle: &'a [u8],
     /// The line to the others.
     pub(crate) peers: &'a Peers,
 }
@@ -149,7 +157,6 @@ pub(crate) struct Taker<'a> {
 /// What the own store has that a copy must not lose.
 #[derive(Default)]
 struct Kept {
-    bundle: Option<Vec<u8>>,
     standing: Option<Standing>,
     /// Above where it stands: the HSM may have sealed it, and a certificate may rest on it.
     log: Vec<Logged>,
@@ -161,11 +168,11 @@ impl Taker<'_> {
     ///
     /// # Errors
     /// [`EngineError`]; the own store stands as it was.
-    pub(crate) async fn take(&self, from: MemberId, bundle: &[u8]) -> Result<(), EngineError> {
+    pub(crate) async fn take(&self, from: MemberId) -> Result<(), EngineError> {
         let kept = self.kept()?;
         let beside = beside(self.own, "copy");
         let _ = std::fs::remove_dir_all(&beside);
-        let taken = self.fill(from, &beside, kept, bundle).await;
+        let taken = self.fill(from, &beside, kept).await;
         if taken.is_err() {
             let _ = std::fs::remove_dir_all(&beside);
             return taken;
@@ -186,28 +193,29 @@ impl Taker<'_> {
             Some(_) => store.log_in(&store.snapshot())?,
             None => Vec::new(),
         };
-        Ok(Kept {
-            bundle: store.bundle()?,
-            standing,
-            log,
-        })
+        Ok(Kept { standing, log })
+    }
+
+    /// The bundle that goes with a copy: the giver's, if it is the known one or follows it.
+    fn bundle_of(&self, given: &[u8]) -> Option<Roster> {
+        let known = Roster::of(self.bundle).ok()?;
+        let given = Roster::of_fleet(given, known.fleet())?;
+        let at = usize::try_from(known.manifest.epoch).ok()?;
+        let follows = given.chain.get(at) == Some(&known.manifest);
+        let newer = given.manifest.epoch > known.manifest.epoch;
+        follows.then_some(if newer { given } else { known })
     }
 
     /// A quorum sealed where the copy stands, and that is no older than where the own store does.
-    fn may_stand(&self, copied: &Standing, own: Option<&Standing>) -> bool {
+    fn may_stand(roster: &Roster, copied: &Standing, own: Option<&Standing>) -> bool {
         let tip = copied.header.tip();
-        let sealed = strongroom_replica::certified(self.manifest, &copied.certificate);
+        let sealed = certified(&copied.state, &roster.chain, &copied.certificate);
+        let whole = copied.header.state == copied.state.digest();
         let place = |standing: &Standing| (standing.header.epoch, standing.header.index);
-        sealed == Some(tip) && own.is_none_or(|own| place(copied) >= place(own))
+        sealed == Some(tip) && whole && own.is_none_or(|own| place(copied) >= place(own))
     }
 
-    async fn fill(
-        &self,
-        from: MemberId,
-        dir: &Path,
-        kept: Kept,
-        bundle: &[u8],
-    ) -> Result<(), EngineError> {
+    async fn fill(&self, from: MemberId, dir: &Path, kept: Kept) -> Result<(), EngineError> {
         let broken = || EngineError::Copy(from);
         let store = Store::open(dir)?;
         let mut trie = Trie::open(store.clone(), 4096)?;
@@ -240,7 +248,8 @@ impl Taker<'_> {
         }
         let head = head.ok_or_else(broken)?;
         let root = trie.committed_root() == head.standing.header.root.0;
-        if !root || !self.may_stand(&head.standing, kept.standing.as_ref()) {
+        let roster = self.bundle_of(&head.bundle).ok_or_else(broken)?;
+        if !root || !Self::may_stand(&roster, &head.standing, kept.standing.as_ref()) {
             return Err(broken());
         }
         store.put_tenants(&head.tenants)?;
@@ -249,8 +258,7 @@ impl Taker<'_> {
         let log: Vec<&Logged> = theirs.chain(&kept.log).filter(above).collect();
         store.append(&log)?;
         // Last: a store without it has no fleet.
-        let bundle = kept.bundle.as_deref().unwrap_or(bundle);
-        Ok(store.found(bundle, &head.standing)?)
+        Ok(store.found(&roster.bundle, &head.standing)?)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::copy;
 use crate::link::{self, HsmCommand, Link, LinkError, Open};
 use crate::metrics::{READY, RESTARTS};
 use crate::record::Recorder;
+use crate::roster::Rosters;
 use crate::store::{Store, StoreError};
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -26,9 +27,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use strongroom_peers::{Incoming, Peers};
 use strongroom_tree::prover::TrieError;
-use strongroom_wire::entry::SignedClockChange;
+use strongroom_wire::entry::{Ready, Signed, SignedClockChange};
 use strongroom_wire::frame::{HsmError, Request};
-use strongroom_wire::manifest::Manifest;
+use strongroom_wire::manifest::SignedManifest;
 use strongroom_wire::tenant::{SignedTenantChange, TenantRefusal};
 use strongroom_wire::{MemberId, RecordId, TenantKey};
 use tokio::process::Child;
@@ -61,6 +62,14 @@ pub enum Job {
     ),
     /// The officers' word on the fleet's time.
     Clock(SignedClockChange, oneshot::Sender<Result<(), HsmError>>),
+    /// Put what was applied on the disk now, with its certificate: for a copy, which is read there.
+    Sync(oneshot::Sender<()>),
+    /// Another manifest, and the word of those who join.
+    Members(
+        SignedManifest,
+        Vec<Signed<Ready>>,
+        oneshot::Sender<Result<(), HsmError>>,
+    ),
 }
 
 /// What handlers work with while the HSM is at work; none while it is not.
@@ -127,6 +136,12 @@ pub enum EngineError {
     /// A copy of another host's store broke off, or is none.
     #[error("the store of member {0} could not be copied")]
     Copy(MemberId),
+    /// The HSM is no member any more.
+    #[error(
+        "this member was removed from the fleet, and its HSM erased the fleet's secret: the node \
+         can be taken away"
+    )]
+    Retired,
     /// The node is to stop.
     #[error("the node is stopping")]
     Stopping,
@@ -153,6 +168,7 @@ impl EngineError {
             Self::Store(StoreError::InUse(_) | StoreError::Open(..)) => held,
             Self::Store(StoreError::Corrupt(_) | StoreError::Behind { .. }) => false,
             Self::PageCorrupt | Self::NotMember { .. } | Self::Taken { .. } => false,
+            Self::Retired => false,
             Self::Behind(_) | Self::Copy(_) => true,
             Self::Settings(_) | Self::Thread(_) | Self::InPlace(_) | Self::Stopping => false,
         }
@@ -188,8 +204,10 @@ pub struct Settings {
     /// This member.
     pub member: MemberId,
     /// The fleet.
-    pub manifest: Manifest,
-    /// The other hosts; none for a fleet of one.
+    pub rosters: Rosters,
+    /// Where what a joiner was handed lies.
+    pub data: PathBuf,
+    /// The other hosts; none where there is no line to any.
     pub peers: Option<Peers>,
     /// Writes down what passes.
     pub recorder: Recorder,
@@ -360,7 +378,8 @@ async fn mended(
         // The HSM stands at something this store has not: whoever has it will do. Not the same one
         // first each time: it may be the one that lies.
         EngineError::Store(StoreError::Behind { .. }) => {
-            let members = settings.manifest.members.iter().map(|member| member.id);
+            let roster = settings.rosters.now();
+            let members = roster.manifest.members.iter().map(|member| member.id);
             let mut others: Vec<_> = members.filter(|m| *m != settings.member).collect();
             let first = Instant::now().duration_since(began).subsec_nanos();
             let count = others.len().max(1);
@@ -369,13 +388,14 @@ async fn mended(
         }
         error => return Err(error),
     };
+    let roster = settings.rosters.now();
     let taker = copy::Taker {
         own: &settings.store,
-        manifest: &settings.manifest,
+        bundle: &roster.bundle,
         peers,
     };
     for from in &from {
-        match taker.take(*from, &[]).await {
+        match taker.take(*from).await {
             Ok(()) => return Ok(()),
             Err(failed) => tracing::warn!(%failed, "no copy"),
         }

@@ -8,14 +8,19 @@
 //! which costs the client a retry.
 
 use crate::api::{self, Shared};
+use crate::join::{self, Invite, Invited};
+use crate::link::LinkError;
+use crate::members;
 use crate::problem::Problem;
 use axum::body::Bytes;
 use minicbor::{Decode, Encode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strongroom_peers::{AskError, Asked};
-use strongroom_wire::entry::SignedClockChange;
+use strongroom_wire::entry::{Ready, Signed, SignedClockChange};
 use strongroom_wire::envelope::{Envelope, OpClass};
+use strongroom_wire::frame::{Drafted, Request as HsmRequest, Response};
+use strongroom_wire::manifest::SignedManifest;
 use strongroom_wire::tenant::SignedTenantChange;
 use strongroom_wire::{MemberId, decode, encode};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
@@ -43,6 +48,15 @@ pub(crate) enum Ask {
     /// A part of the store.
     #[n(2)]
     Copy(#[n(0)] crate::copy::Part),
+    /// Put another manifest in force.
+    #[n(4)]
+    Members(#[n(0)] SignedManifest),
+    /// Of one that is to join: what its HSM drafted.
+    #[n(5)]
+    Draft,
+    /// The secret for one that is to join.
+    #[n(6)]
+    Invite(#[n(0)] Invite),
 }
 
 /// The answer.
@@ -57,6 +71,12 @@ pub(crate) enum Told {
     /// Done.
     #[n(2)]
     Done,
+    /// To `Draft`.
+    #[n(3)]
+    Drafted(#[n(0)] Drafted),
+    /// To `Invite`.
+    #[n(4)]
+    Ready(#[n(0)] Signed<Ready>),
 }
 
 /// How long a leader may take for a request of another host.
@@ -124,6 +144,21 @@ pub(crate) async fn clock_changed(
     .await
 }
 
+/// A change of members, here or at the leader.
+pub(crate) async fn members_changed(
+    shared: &Arc<Shared>,
+    change: SignedManifest,
+) -> Result<(), Problem> {
+    let ask = encode(&Ask::Members(change.clone()));
+    at_leader(
+        shared,
+        ask,
+        || members::change(shared, change.clone()),
+        |told| matches!(told, Told::Done).then_some(()),
+    )
+    .await
+}
+
 async fn here(shared: &Shared, class: OpClass, envelope: Bytes) -> Result<Vec<u8>, Problem> {
     let live = shared.live.borrow().clone().ok_or_else(Problem::lost)?;
     api::operate(live, shared.jobs.clone(), class, envelope).await
@@ -137,7 +172,7 @@ async fn at_leader<T, F: Future<Output = Result<T, Problem>>>(
 ) -> Result<T, Problem> {
     let mut leaders = shared.leader.clone();
     let ends = Instant::now() + shared.request;
-    let mut guesses = shared.others().cycle();
+    let mut guesses = shared.others().into_iter().cycle();
     while Instant::now() < ends {
         let known = *leaders.borrow_and_update();
         // Nobody leads, as far as this host knows. Another may know better: the driver of this one
@@ -223,6 +258,8 @@ async fn told(shared: &Arc<Shared>, body: &[u8]) -> Result<Told, Problem> {
     let leads = *shared.leader.borrow() == Some(shared.member);
     match decode(body).map_err(|_| Problem::malformed())? {
         Ask::Copy(part) => crate::copy::give(shared, &part).await.map(Told::Answer),
+        Ask::Invite(invite) => invited(shared, invite).await,
+        Ask::Draft => drafted(shared).await,
         _ if !leads => Err(Problem::lost()),
         Ask::Envelope { envelope, token } => {
             let class = match Envelope::parse(&envelope) {
@@ -245,5 +282,28 @@ async fn told(shared: &Arc<Shared>, body: &[u8]) -> Result<Told, Problem> {
             api::set_clock(shared, change).await?;
             Ok(Told::Done)
         }
+        Ask::Members(change) => {
+            members::change(shared, change).await?;
+            Ok(Told::Done)
+        }
     }
+}
+
+/// Asked again of one that runs already, and waits for the entry that takes it in: the change that
+/// it was invited to may have been lost with its leader.
+async fn drafted(shared: &Shared) -> Result<Told, Problem> {
+    let live = shared.live.borrow().clone().ok_or_else(Problem::lost)?;
+    match live.link.call(&HsmRequest::Draft).await? {
+        Response::Drafted(drafted) => Ok(Told::Drafted(drafted)),
+        _ => Err(LinkError::Unexpected.into()),
+    }
+}
+
+async fn invited(shared: &Shared, invite: Invite) -> Result<Told, Problem> {
+    let live = shared.live.borrow().clone().ok_or_else(Problem::lost)?;
+    let invited = Invited {
+        change: invite.change,
+        secret: invite.secret,
+    };
+    join::say_ready(&live.link, &invited).await
 }

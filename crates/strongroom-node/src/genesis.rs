@@ -91,10 +91,11 @@ impl Site {
     ) -> Result<Standing, EngineError> {
         let manifest = bundle.manifest.clone();
         match self.link.call(&Request::Genesis { manifest, secret }).await {
-            Ok(Response::Standing { header, state }) => Ok(Standing {
-                header,
+            Ok(Response::Standing { proposal, state }) => Ok(Standing {
+                header: proposal.header,
                 state,
                 certificate: Vec::new(),
+                mark: Some(proposal.mark),
             }),
             Ok(_) => Err(LinkError::Unexpected.into()),
             // Another fleet's HSM, or one that went on without this store.
@@ -150,12 +151,12 @@ pub(crate) async fn fleet_of(config: &Config) -> Result<Option<FleetId>, EngineE
     let _ = child.kill().await;
     Ok(match welcome.phase {
         Phase::Waiting { fleet, .. } | Phase::Standing { fleet, .. } => Some(fleet),
-        Phase::Blank | Phase::Drafted => None,
+        Phase::Blank | Phase::Drafted | Phase::Retired { .. } => None,
     })
 }
 
 /// Starts an HSM, to speak with it alone.
-async fn greeted(config: &Config) -> Result<(Link, Child, Welcome), EngineError> {
+pub(crate) async fn greeted(config: &Config) -> Result<(Link, Child, Welcome), EngineError> {
     let hsm = config
         .hsm_command()
         .map_err(|error| EngineError::Settings(error.to_string()))?;
@@ -222,6 +223,7 @@ async fn handed_over(
         member,
         key: drafted.handover,
         signature: drafted.signature,
+        next: None,
     };
     match founder.link.call(&ask).await? {
         Response::HandedOver { secret } => Ok(Some(secret)),
@@ -235,6 +237,7 @@ fn signed(manifest: Manifest, founders: &Founders) -> Bundle {
     Bundle {
         manifest,
         operator: Signature(operator),
+        history: None,
     }
 }
 
@@ -259,6 +262,7 @@ async fn genesis_manifest(
         measurement: Digest([0; 32]),
         site: format!("local-{id}"),
         host: site.host,
+        address: None,
     });
     let officers_threshold =
         founders.officers.len() / 2 + usize::from(!founders.officers.is_empty());

@@ -10,12 +10,15 @@ mod copy;
 pub mod engine;
 mod forward;
 pub mod genesis;
+mod join;
 pub mod link;
+mod members;
 mod met;
 pub mod metrics;
 mod problem;
 pub mod rates;
 pub mod record;
+pub mod roster;
 mod serve;
 pub mod store;
 pub mod tls;
@@ -23,7 +26,9 @@ pub mod tls;
 use crate::admission::Admission;
 use crate::engine::{EngineError, Settings};
 use crate::link::HsmCommand;
-use crate::store::{Store, StoreError};
+use crate::roster::{Roster, Rosters};
+use crate::store::Store;
+pub use join::{Joiner, join};
 use met::Met;
 pub use met::reseed;
 use serde::{Deserialize, Serialize};
@@ -34,7 +39,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use strongroom_peers::Asked;
 use strongroom_wire::limits::HANDLES_MAX;
-use strongroom_wire::manifest::{Bundle, Manifest};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 /// A node's configuration (`node.toml`).
@@ -63,8 +67,20 @@ pub struct Config {
 pub struct PeersConfig {
     /// Address and port for the other hosts to dial.
     pub listen: SocketAddr,
-    /// `host:port` of each other member, by its number.
+    /// `host:port` at which they reach it, where that is another; for a host that is to join.
+    pub address: Option<String>,
+    /// `host:port` of each other member, by its number. Needed for those that the manifest names no
+    /// address of.
+    #[serde(default)]
     pub addresses: BTreeMap<String, String>,
+}
+
+impl PeersConfig {
+    /// Where others dial this host.
+    pub(crate) fn dialled_at(&self) -> String {
+        let listen = || self.listen.to_string();
+        self.address.clone().unwrap_or_else(listen)
+    }
 }
 
 /// What a node takes on at once, and how long it waits.
@@ -232,23 +248,26 @@ impl Node {
         let listener =
             TcpListener::bind(config.listen).map_err(|e| NodeError::Listen(config.listen, e))?;
         listener.set_nonblocking(true).map_err(NodeError::Serve)?;
-        let (bundle, manifest, admission) = known(config)?;
+        let (roster, admission) = known(config)?;
         let (jobs_in, jobs) = mpsc::channel(queued);
         let (watched, live, leader) = engine::Watched::new();
         let (stop, stopped) = watch::channel(false);
-        let met = Met::with(config, &manifest)?;
+        let met = Met::with(config, &roster)?;
+        let (fleet, rosters) = (roster.fleet(), Rosters::new(roster));
+        let peers = met.line.as_ref().map(|line| line.peers.clone());
         let recorder = recorder(config)?;
         let places = |number| Arc::new(Semaphore::new(number));
         let shared = api::Shared {
             recorder: recorder.clone(),
-            bundle,
-            fleet: manifest.fleet_id(),
-            manifest: manifest.clone(),
+            rosters: rosters.clone(),
+            reconfiguring: tokio::sync::Mutex::new(()),
+            fleet,
             admission: admission.clone(),
             live,
             member: met.member,
             leader,
-            peers: met.peers.clone(),
+            peers: peers.clone(),
+            line: met.line,
             copies: copy::Copies::default(),
             jobs: jobs_in,
             starts: places(limits.starts),
@@ -266,8 +285,9 @@ impl Node {
             log_kept: limits.log_kept,
             admission,
             member: met.member,
-            manifest,
-            peers: met.peers,
+            rosters,
+            data: config.data.clone(),
+            peers,
             recorder,
         };
         Ok(Self {
@@ -315,6 +335,8 @@ impl Node {
         let (listener, limits) = (self.listener, self.limits);
         let server = serve::serve(listener, self.tls, routes, &limits, handle.clone());
         let upkeep = upkeep(prometheus);
+        let line = self.shared.line.clone();
+        let follows = line.map(|line| tokio::spawn(line.follow(self.shared.rosters.clone())));
         let peers = match self.asked {
             Some(asked) => tokio::spawn(forward::serve(self.shared, asked)),
             None => tokio::spawn(std::future::pending()),
@@ -334,6 +356,7 @@ impl Node {
             }
         };
         peers.abort();
+        follows.iter().for_each(tokio::task::JoinHandle::abort);
         // Its thread has the store open until then.
         self.stop.send_replace(true);
         engine.await?;
@@ -349,12 +372,6 @@ async fn upkeep(prometheus: metrics_exporter_prometheus::PrometheusHandle) {
     }
 }
 
-fn manifest(bundle: &[u8]) -> Result<Manifest, EngineError> {
-    let parsed: Option<Bundle> = strongroom_wire::decode(bundle).ok();
-    let manifest = parsed.and_then(|bundle| bundle.manifest().ok());
-    Ok(manifest.ok_or(StoreError::Corrupt("the fleet bundle"))?)
-}
-
 fn recorder(config: &Config) -> Result<record::Recorder, NodeError> {
     let Some(path) = &config.record else {
         return Ok(record::Recorder::default());
@@ -363,15 +380,18 @@ fn recorder(config: &Config) -> Result<record::Recorder, NodeError> {
 }
 
 /// What the store knows before anything is served: the fleet's bundle, and its tenants.
-fn known(config: &Config) -> Result<(Vec<u8>, Manifest, Arc<Admission>), NodeError> {
+fn known(config: &Config) -> Result<(Roster, Arc<Admission>), NodeError> {
     copy::mend(&config.store_dir()).map_err(NodeError::Serve)?;
     let store = Store::open(&config.store_dir()).map_err(EngineError::from)?;
     let bundle = store.bundle().map_err(EngineError::from)?;
     let bundle = bundle.ok_or(NodeError::NoFleet)?;
-    let manifest = manifest(&bundle)?;
-    let admission = Admission::new(manifest.fleet_id(), manifest.admin);
+    let mut roster = Roster::of(&bundle).map_err(EngineError::from)?;
+    if let Some(invited) = join::invited(&config.data) {
+        roster = roster.expecting(&invited.change);
+    }
+    let admission = Admission::new(roster.fleet(), roster.manifest.admin);
     admission.refresh(&store).map_err(EngineError::from)?;
-    Ok((bundle, manifest, Arc::new(admission)))
+    Ok((roster, Arc::new(admission)))
 }
 
 fn certificates(config: &Config) -> Result<tls::Files, NodeError> {

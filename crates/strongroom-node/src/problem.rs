@@ -123,6 +123,28 @@ impl Problem {
         }
     }
 
+    /// The fleet refused the change of members.
+    pub(crate) fn members(why: &str) -> Self {
+        Self {
+            status: StatusCode::CONFLICT,
+            name: Cow::Borrowed("members"),
+            detail: Cow::Owned(format!("the members stay as they are: {why}")),
+            retry_after_s: None,
+            lost: false,
+        }
+    }
+
+    /// A joiner takes its copy of the store.
+    pub(crate) const fn copying() -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            name: Cow::Borrowed("copying"),
+            detail: Cow::Borrowed("the member that joins copies the store; send the same again"),
+            retry_after_s: Some(1),
+            lost: false,
+        }
+    }
+
     /// The fleet refused the change of a tenant.
     pub(crate) fn tenant(refusal: TenantRefusal) -> Self {
         Self {

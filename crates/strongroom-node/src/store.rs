@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use strongroom_replica::{Certificate, Logged, MESSAGE_BYTES};
 use strongroom_tree::prover::{PageWrite, Pages};
-use strongroom_wire::entry::{EntryHeader, State, Tip, Write};
+use strongroom_wire::entry::{EntryHeader, Proposal, State, Tip, Write};
+use strongroom_wire::manifest::Bundle;
 use strongroom_wire::tenant::Tenant;
 use strongroom_wire::{Digest, LogIndex, RecordId, decode, encode};
 
@@ -85,6 +86,8 @@ struct Applied {
     pages: HashMap<Vec<u8>, Option<Vec<u8>>>,
     standing: Option<Standing>,
     tenants: HashMap<String, Tenant>,
+    /// With a manifest that came into force.
+    bundle: Option<Vec<u8>>,
     /// Keys of the entries that leave the log: of dead branches, or old enough.
     gone: Vec<Vec<u8>>,
 }
@@ -101,6 +104,19 @@ pub struct Standing {
     /// Its certificate; empty for the genesis, which needs none, and between entries of one run.
     #[n(2)]
     pub certificate: Certificate,
+    /// The header's mark; absent in a store of an earlier version.
+    #[n(3)]
+    pub mark: Option<Digest>,
+}
+
+impl Standing {
+    /// The header with its mark.
+    pub fn proposal(&self) -> Proposal {
+        Proposal {
+            header: self.header.clone(),
+            mark: self.mark.unwrap_or(Digest([0; 32])),
+        }
+    }
 }
 
 /// Applied entries that a fleet's log keeps, for members that were away for a while. Whoever was
@@ -164,6 +180,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn bundle(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(bundle) = &self.applied().bundle {
+            return Ok(Some(bundle.clone()));
+        }
         Ok(self.meta.get(BUNDLE)?.map(|bytes| bytes.to_vec()))
     }
 
@@ -258,6 +277,9 @@ impl Store {
         if let Some(standing) = &applied.standing {
             batch.insert(&self.meta, STANDING, encode(standing));
         }
+        if let Some(bundle) = &applied.bundle {
+            batch.insert(&self.meta, BUNDLE, bundle.as_slice());
+        }
         for (issuer, tenant) in &applied.tenants {
             batch.insert(&self.tenants, issuer.as_bytes(), encode(tenant));
         }
@@ -280,6 +302,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let header = logged.header();
         let gone = self.outlived(header)?;
+        let bundle = self.bundle_after(logged)?;
         let mut applied = self.applied.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(tenant) = &logged.tenant {
             applied
@@ -294,9 +317,23 @@ impl Store {
             header: header.clone(),
             state: logged.entry.state.clone(),
             certificate: certificate.cloned().unwrap_or_default(),
+            mark: Some(logged.entry.proposal.mark),
         });
+        applied.bundle = bundle.or(applied.bundle.take());
         applied.gone.extend(gone);
         Ok(())
+    }
+
+    /// The bundle with the manifest that an entry puts in force, if it does.
+    fn bundle_after(&self, logged: &Logged) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(change) = &logged.manifest else {
+            return Ok(None);
+        };
+        let bundle = self
+            .bundle()?
+            .and_then(|bytes| decode::<Bundle>(&bytes).ok());
+        let bundle = bundle.ok_or(StoreError::Corrupt("the fleet bundle"))?;
+        Ok(Some(encode(&bundle.after(change))))
     }
 
     /// Keys of the entries that nobody needs once this one is applied: others of its index, and

@@ -5,7 +5,7 @@
 
 use crate::certificate::is_newer;
 use crate::leader::Leader;
-use crate::{Hands, Logged, MESSAGE_BYTES, Message, News, Replica, Role};
+use crate::{Append, Hands, Logged, MESSAGE_BYTES, Message, News, Replica, Role};
 use std::collections::BTreeMap;
 use strongroom_wire::entry::{Promised, Signed, Tip};
 use strongroom_wire::frame::{HsmError, Request, Response};
@@ -28,6 +28,14 @@ impl<H: Hands> Replica<H> {
     /// Nobody leads, it seems: asks the others.
     pub(crate) fn canvass(&mut self) -> Result<(), H::Fault> {
         self.wait();
+        // Whom no manifest names has nothing to promise, and nobody would count it. It may be here
+        // by a copy of a store, and not have left yet.
+        if !self.log.newest_electorate().names(self.me) || self.joining.is_some() {
+            // Who leads now shows it out.
+            let round = self.jitter;
+            self.send_all(&Message::Canvass { round });
+            return self.retire();
+        }
         let round = self.jitter;
         let (yes, promised) = (Vec::new(), self.promised);
         self.step_down(Role::Canvasser {
@@ -40,7 +48,10 @@ impl<H: Hands> Replica<H> {
         self.on_canvassed(me, round, true, promised)
     }
 
-    pub(crate) fn on_canvass(&mut self, from: MemberId, round: u64) {
+    pub(crate) fn on_canvass(&mut self, from: MemberId, round: u64) -> Result<(), H::Fault> {
+        if self.has_left(from) {
+            return self.show_out(from);
+        }
         let leads = matches!(self.role, Role::Leader(_));
         let (yes, promised) = (!leads && !self.hears_leader(), self.promised);
         let answer = Message::Canvassed {
@@ -49,6 +60,13 @@ impl<H: Hands> Replica<H> {
             promised,
         };
         self.send(from, answer);
+        Ok(())
+    }
+
+    /// Whether it was a member once, and knows nothing of the changes since.
+    fn has_left(&self, member: MemberId) -> bool {
+        let mut known = self.manifests.iter();
+        known.any(|it| it.member(member).is_some()) && !self.others().contains(&member)
     }
 
     pub(crate) fn on_canvassed(
@@ -73,7 +91,7 @@ impl<H: Hands> Replica<H> {
         yes.push(from);
         *promised = (*promised).max(theirs);
         let epoch = *promised;
-        if yes.len() < self.electorate.quorum {
+        if !self.log.newest_electorate().is_quorum(yes) {
             return Ok(());
         }
         self.campaign(Epoch(epoch.0.saturating_add(1)))
@@ -117,6 +135,14 @@ impl<H: Hands> Replica<H> {
         epoch: Epoch,
         process: ProcessId,
     ) -> Result<(), H::Fault> {
+        if self.joining.is_some() {
+            // It has nothing to promise before it joins; and without it nobody may be able to lead,
+            // where a change that takes it in is neither sealed nor overtaken.
+            self.wanted = Some(from);
+            let after = self.log.base;
+            self.send(from, Message::Want { epoch, after });
+            return Ok(());
+        }
         // While it hears a leader, only that leader may have more of it.
         let led_by = match &self.role {
             Role::Leader(_) => Some(self.me),
@@ -151,26 +177,70 @@ impl<H: Hands> Replica<H> {
         Ok(())
     }
 
+    /// Shows a joiner the change that takes it in, so that its HSM may promise.
+    pub(crate) fn on_joiner_wants(
+        &mut self,
+        from: MemberId,
+        epoch: Epoch,
+        after: Tip,
+    ) -> Result<(), H::Fault> {
+        let asked = matches!(&self.role, Role::Candidate(it) if it.epoch == epoch);
+        let applied = match self.log.position(&after) {
+            Some(_) => Some(Vec::new()),
+            None => self.hands.applied_after(&after)?,
+        };
+        let Some(mut entries) = applied.filter(|_| asked) else {
+            if asked {
+                self.send(from, Message::Behind);
+            }
+            return Ok(());
+        };
+        let reached = entries.last().map_or(after, |it| it.header().tip());
+        if let Some(position) = self.log.position(&reached) {
+            let tail = self.log.tail_from(position);
+            entries.extend(tail.map(|placed| placed.logged.clone()));
+        }
+        let append = Append {
+            epoch,
+            start: self.log.end(),
+            promises: Vec::new(),
+            previous: after,
+            entries,
+            certificate: self.certificate.clone(),
+        };
+        self.send(from, Message::Append(append));
+        Ok(())
+    }
+
     pub(crate) fn on_promise(
         &mut self,
         from: MemberId,
         promise: Signed<Promised>,
     ) -> Result<(), H::Fault> {
         let (me, process) = (self.me, self.process);
-        let Role::Candidate(candidate) = &mut self.role else {
+        let Role::Candidate(candidate) = &self.role else {
             return Ok(());
         };
         let s = &promise.statement;
         let fits = s.epoch == candidate.epoch
             && s.leader == me
             && s.process == process
-            && s.member == from
-            && self.electorate.promised(&promise);
-        if fits {
+            && s.member == from;
+        let holds = fits && self.is_promise(&promise);
+        let Role::Candidate(candidate) = &mut self.role else {
+            return Ok(());
+        };
+        if holds {
             candidate.promises.insert(from, promise);
             return self.elect();
         }
         Ok(())
+    }
+
+    /// Whether a member of a manifest known here signed it.
+    fn is_promise(&self, promise: &Signed<Promised>) -> bool {
+        let mut electorates = self.electorates().into_iter();
+        electorates.any(|electorate| electorate.promised(promise))
     }
 
     /// Leads by a quorum of the promises whose newest tip is here. If that of all of them is not,
@@ -180,23 +250,30 @@ impl<H: Hands> Replica<H> {
         let Role::Candidate(candidate) = &self.role else {
             return Ok(());
         };
-        let mut tips: Vec<Tip> = candidate
-            .promises
-            .values()
-            .map(|p| p.statement.tip)
-            .collect();
-        tips.retain(|tip| !candidate.refused.contains(tip));
-        tips.sort_by_key(|tip| std::cmp::Reverse((tip.epoch, tip.index)));
+        let promises = candidate.promises.values();
+        let promises = promises.map(|p| (p.statement.tip, p.statement.member));
+        let mut promises: Vec<(Tip, MemberId)> = promises.collect();
+        promises.retain(|(tip, _)| !candidate.refused.contains(tip));
+        promises.sort_by_key(|(tip, _)| std::cmp::Reverse((tip.epoch, tip.index)));
         let mut missing = None;
-        // The newest that leaves a quorum at or below it, then older ones.
-        for at in 0..(tips.len() + 1).saturating_sub(self.electorate.quorum) {
-            let Some(newest) = tips.get(at).copied() else {
+        // The newest that leaves a quorum at or below it, then older ones. Which quorum, the start
+        // itself says; one that is not here is fetched if it would do as things stand here.
+        for at in 0..promises.len() {
+            let Some((newest, below)) = promises.get(at..).and_then(<[_]>::split_first) else {
                 break;
             };
-            if self.stand_at(&newest)? {
+            let mut members: Vec<MemberId> = below.iter().map(|(_, member)| *member).collect();
+            members.push(newest.1);
+            let newest = newest.0;
+            let known = self.log.newest_electorate().is_quorum(&members);
+            if !self.stand_at(&newest)? {
+                missing = missing.or(known.then_some(newest));
+                continue;
+            }
+            let electorate = self.log.newest_electorate();
+            if electorate.is_quorum(&members) && electorate.names(self.me) {
                 return self.lead(newest);
             }
-            missing = missing.or(Some(newest));
         }
         match missing {
             Some(missing) => self.fetch(missing),
@@ -234,7 +311,13 @@ impl<H: Hands> Replica<H> {
             return Ok(false);
         };
         self.log.truncate(0);
-        chain.into_iter().for_each(|logged| self.log.push(logged));
+        for logged in chain {
+            // It was looked at before it went to the disk.
+            let Some(electorate) = self.electorate_of(&logged) else {
+                return Ok(false);
+            };
+            self.log.push(logged, electorate);
+        }
         Ok(true)
     }
 
@@ -271,7 +354,7 @@ impl<H: Hands> Replica<H> {
         Ok(())
     }
 
-    pub(crate) fn on_fetched(&mut self, upto: &Tip, entries: Vec<Logged>) -> Result<(), H::Fault> {
+    pub(crate) fn on_fetched(&mut self, upto: &Tip, entries: &[Logged]) -> Result<(), H::Fault> {
         let wanted =
             matches!(&self.role, Role::Candidate(candidate) if candidate.fetching == Some(*upto));
         // The holder may lie: nothing goes to the disk but what leads from the base to that tip.
@@ -282,7 +365,8 @@ impl<H: Hands> Replica<H> {
             place = header.tip();
             follows && logged.is_whole()
         });
-        if !wanted || !leads || place != *upto {
+        let known = wanted && leads && entries.iter().all(|it| self.electorate_of(it).is_some());
+        if !known || place != *upto {
             return Ok(());
         }
         self.hands.append(&entries.iter().collect::<Vec<_>>())?;
@@ -300,16 +384,18 @@ impl<H: Hands> Replica<H> {
         let Some(position) = self.log.position(&start) else {
             return Ok(());
         };
-        let (header, state) = self.log.standing(position);
+        // Those whom the start's manifests do not name do not count there.
+        let electorate = self.log.electorate(position);
+        let named = |p: &Signed<Promised>| electorate.names(p.statement.member);
+        let promises: Vec<_> = promises.into_iter().filter(named).collect();
         let request = Request::Lead {
             epoch,
             promises: promises.clone(),
-            header: header.clone(),
-            state: state.clone(),
+            start: self.log.place(position),
         };
         match self.ask_hsm(&request)? {
             Ok(_) => {
-                let others: Vec<MemberId> = self.others().collect();
+                let others = self.others();
                 let leader = Leader::new(epoch, start, promises, others, self.now);
                 self.role = Role::Leader(leader);
                 self.take_office()

@@ -1,7 +1,8 @@
 //! Following: keep the leader's entries, have them notarised, apply what a quorum sealed.
 
-use crate::certificate::is_newer;
+use crate::certificate::{Electorate, is_newer};
 use crate::{Append, Certificate, Hands, Led, Logged, Message, News, Replica, Role};
+use std::sync::Arc;
 use strongroom_wire::entry::{Notarised, Promised, Signed, Tip};
 use strongroom_wire::frame::{HsmError, Request, Response};
 use strongroom_wire::limits::PIPELINE_MAX;
@@ -19,13 +20,27 @@ impl<H: Hands> Replica<H> {
         if self.leads() == Some(epoch) {
             return Ok(());
         }
-        if !self.follow(from, epoch, append.promises) {
+        let end = append.entries.last().map(|logged| logged.header().tip());
+        if self.joining.is_some() && append.promises.is_empty() && end == Some(append.start) {
+            return self.learn_to_join(append);
+        }
+        if !self.follow(from, epoch, &append.promises, &append.entries) {
+            // What it sent from here on does not tell that it leads: the change of members that
+            // would is too far up.
+            let tells_nothing = !append.entries.is_empty() && self.wanted == Some(from);
+            if tells_nothing && !self.hears_leader() {
+                self.wanted = None;
+                self.hands.tell(News::Behind(from));
+                return Ok(());
+            }
+            self.wanted = Some(from);
             let after = self.log.base;
             self.send(from, Message::Want { epoch, after });
             return Ok(());
         }
-        let certified = self.electorate.certified(&append.certificate);
-        if !self.extend(&append.previous, append.entries)? {
+        let extended = self.extend(&append.previous, append.entries)?;
+        let certified = self.certified(&append.certificate);
+        if !extended {
             // What was sealed may be here even though what comes after it is not.
             self.settle_certified(certified.as_ref(), append.certificate)?;
             let after = self.log.base;
@@ -44,28 +59,70 @@ impl<H: Hands> Replica<H> {
         self.settle_certified(certified.as_ref(), append.certificate)
     }
 
+    /// From a candidate, whose start they end with: so that the HSM joins, and may promise.
+    fn learn_to_join(&mut self, append: Append) -> Result<(), H::Fault> {
+        self.extend(&append.previous, append.entries)?;
+        let certified = self.certified(&append.certificate);
+        self.settle_certified(certified.as_ref(), append.certificate)?;
+        self.join()
+    }
+
     /// Follows whoever leads that epoch. A leader shows its promises first: without them anybody
     /// could have itself obeyed, and keep the others from electing one that works.
-    fn follow(&mut self, leader: MemberId, epoch: Epoch, promises: Vec<Signed<Promised>>) -> bool {
+    ///
+    /// Whoever was away over a change of members learns of it from the entries.
+    fn follow(
+        &mut self,
+        leader: MemberId,
+        epoch: Epoch,
+        promises: &[Signed<Promised>],
+        entries: &[Logged],
+    ) -> bool {
         let known = matches!(
             &self.role,
             Role::Follower(Some(led)) if led.leader == leader && led.epoch == epoch
         );
         if !known {
-            if !self.electorate.leads(leader, epoch, &promises) {
+            // It may lead over several changes, by promises of those who were members before them.
+            // Entries of the epoch are sealed here: somebody does lead it.
+            let led = self.log.base.epoch == epoch;
+            let before = self.manifests.iter().filter(|_| led).cloned();
+            let before: Vec<Electorate> = before.map(Electorate::single).collect();
+            let of_epoch = promises.iter().all(|it| it.statement.epoch == epoch);
+            let leads = |it: &Arc<Electorate>| it.leads(leader, promises);
+            let leads = of_epoch
+                && (self.electorates().iter().any(leads)
+                    || before.iter().any(|it| it.leads(leader, promises))
+                    || entries.iter().any(|logged| {
+                        let electorate = self.electorate_of(logged);
+                        electorate.as_ref().is_some_and(leads)
+                    }));
+            if !leads {
                 return false;
             }
-            self.step_down(Role::Follower(Some(Led {
-                leader,
-                epoch,
-                promises,
-            })));
+            self.step_down(Role::Follower(Some(Led { leader, epoch })));
             self.fruitless.retain(|member| *member != leader);
             self.hands.tell(News::Follows(leader, epoch));
         }
         self.heard = Some(self.now);
         self.wait();
         true
+    }
+
+    /// Those who decide the entries here.
+    pub(crate) fn electorates(&self) -> Vec<Arc<Electorate>> {
+        let tail = self.log.tail_from(0).map(|placed| &placed.electorate);
+        let all = std::iter::once(self.log.electorate(0)).chain(tail);
+        let mut electorates: Vec<Arc<Electorate>> = all.cloned().collect();
+        electorates.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        electorates
+    }
+
+    /// The tip that a quorum sealed, if it is here: its entry says whose quorum.
+    fn certified(&self, certificate: &Certificate) -> Option<Tip> {
+        let tip = certificate.first()?.statement.tip;
+        let position = self.log.position(&tip)?;
+        self.log.electorate(position).certified(certificate)
     }
 
     /// Puts entries after a place of the chain, over what else followed there. False if the place
@@ -88,7 +145,7 @@ impl<H: Hands> Replica<H> {
                 0
             }
         };
-        let mut fresh = Vec::new();
+        let (mut fresh, mut electorates) = (Vec::new(), Vec::new());
         for logged in entries {
             let (before, _) = fresh.last().map_or_else(
                 || self.log.standing(at),
@@ -103,6 +160,10 @@ impl<H: Hands> Replica<H> {
             if fresh.is_empty() && known == Some(at + 1) {
                 at += 1;
             } else {
+                let Some(electorate) = self.electorate_of(&logged) else {
+                    return Ok(false);
+                };
+                electorates.push(electorate);
                 fresh.push(logged);
             }
         }
@@ -111,7 +172,9 @@ impl<H: Hands> Replica<H> {
         }
         self.hands.append(&fresh.iter().collect::<Vec<_>>())?;
         self.log.truncate(at);
-        fresh.into_iter().for_each(|logged| self.log.push(logged));
+        for (logged, electorate) in fresh.into_iter().zip(electorates) {
+            self.log.push(logged, electorate);
+        }
         Ok(true)
     }
 
@@ -121,6 +184,11 @@ impl<H: Hands> Replica<H> {
         epoch: Epoch,
         start: &Tip,
     ) -> Result<Option<Signed<Notarised>>, H::Fault> {
+        self.join()?;
+        // Who is not named has no vote: not yet, or no more.
+        if self.joining.is_some() || !self.log.newest_electorate().names(self.me) {
+            return Ok(None);
+        }
         self.adopt()?;
         loop {
             let in_epoch = self.anchor.epoch == epoch;
@@ -145,14 +213,10 @@ impl<H: Hands> Replica<H> {
             if run.is_empty() {
                 break;
             }
-            // It moves from where it stands to the leader's start, shown by these.
-            let promises = match &self.role {
-                _ if in_epoch || self.anchor == *start => Vec::new(),
-                Role::Follower(Some(led)) => led.promises.clone(),
-                Role::Leader(leader) => leader.promises.clone(),
-                _ => Vec::new(),
-            };
-            match self.ask_hsm(&Request::Notarise { run, promises })? {
+            // It moves from where it stands to the leader's start.
+            let moves = !in_epoch && self.anchor != *start;
+            let start = moves.then(|| self.log.standing(position).0.clone());
+            match self.ask_hsm(&Request::Notarise { run, start })? {
                 Ok(Response::Notarised(statement)) => {
                     self.anchor = statement.statement.tip;
                     self.promised = self.promised.max(epoch);
@@ -177,11 +241,11 @@ impl<H: Hands> Replica<H> {
     fn adopt(&mut self) -> Result<(), H::Fault> {
         let base = self.log.base;
         let certified = self.certificate.first().map(|vote| vote.statement.tip);
-        if !is_newer(&base, &self.anchor) || certified != Some(base) {
+        if !is_newer(&base, &self.anchor) || certified != Some(base) || self.joining.is_some() {
             return Ok(());
         }
         let request = Request::Adopt {
-            header: self.log.standing(0).0.clone(),
+            place: self.log.place(0),
             certificate: self.certificate.clone(),
         };
         match self.ask_hsm(&request)? {
@@ -215,6 +279,7 @@ impl<H: Hands> Replica<H> {
             self.log.settle_oldest();
         }
         self.certificate = certificate;
-        self.adopt()
+        self.adopt()?;
+        self.retire()
     }
 }

@@ -1,9 +1,7 @@
 //! Leading: send entries, count votes, let go of answers.
 
 use crate::certificate::is_newer;
-use crate::{
-    Append, Certificate, Hands, Logged, MESSAGE_BYTES, Message, Millis, News, Replica, Role,
-};
+use crate::{Append, Hands, Logged, MESSAGE_BYTES, Message, Millis, News, Replica, Role};
 use std::collections::BTreeMap;
 use strongroom_wire::entry::{Entry, Notarised, Promised, Signed, Tip};
 use strongroom_wire::frame::{Request, Response};
@@ -31,9 +29,25 @@ const STUCK: Millis = 4;
 struct Progress {
     /// The last place sent, if what comes before is there.
     sent: Option<Tip>,
+    /// The promises went with it.
+    shown: bool,
     heard: Millis,
     /// The epoch its HSM promised to somebody else meanwhile.
     outgrown: Option<Epoch>,
+    /// It left, and is told so.
+    left: bool,
+}
+
+impl Progress {
+    fn new(now: Millis) -> Self {
+        Self {
+            sent: None,
+            shown: false,
+            heard: now,
+            outgrown: None,
+            left: false,
+        }
+    }
 }
 
 impl Leader {
@@ -44,19 +58,14 @@ impl Leader {
         others: Vec<MemberId>,
         now: Millis,
     ) -> Self {
-        let progress = |id| {
-            let progress = Progress {
-                sent: None,
-                heard: now,
-                outgrown: None,
-            };
-            (id, progress)
-        };
         Self {
             epoch,
             start,
             promises,
-            followers: others.into_iter().map(progress).collect(),
+            followers: others
+                .into_iter()
+                .map(|id| (id, Progress::new(now)))
+                .collect(),
             votes: BTreeMap::new(),
             established: false,
             since: now,
@@ -75,13 +84,26 @@ impl Leader {
     }
 
     /// Followers heard since a moment whose HSMs still follow this epoch.
-    pub(crate) fn followed_since(&self, moment: Millis) -> usize {
-        let follows = |p: &&Progress| p.heard >= moment && p.outgrown.is_none();
-        self.followers.values().filter(follows).count()
+    pub(crate) fn followed_since(&self, moment: Millis) -> impl Iterator<Item = MemberId> + '_ {
+        let follows = move |p: &Progress| p.heard >= moment && p.outgrown.is_none();
+        let followers = self.followers.iter();
+        followers.filter_map(move |(id, progress)| follows(progress).then_some(*id))
+    }
+
+    /// Those whom a new manifest names are sent everything; those whom none names, nothing.
+    fn follow(&mut self, others: &[MemberId], now: Millis) {
+        self.followers
+            .retain(|id, it| others.contains(id) || it.left);
+        for other in others {
+            self.followers
+                .entry(*other)
+                .or_insert_with(|| Progress::new(now));
+        }
     }
 
     fn outgrown(&self) -> Option<Epoch> {
-        self.followers.values().filter_map(|p| p.outgrown).max()
+        let members = self.followers.values().filter(|p| !p.left);
+        members.filter_map(|p| p.outgrown).max()
     }
 }
 
@@ -115,10 +137,7 @@ impl<H: Hands> Replica<H> {
                     state,
                     writes,
                 };
-                self.replicate(Logged {
-                    entry,
-                    tenant: None,
-                })
+                self.replicate(entry.into())
             }
             Ok(_) => Ok(()),
             Err(error) => {
@@ -140,7 +159,13 @@ impl<H: Hands> Replica<H> {
         };
         let (epoch, start) = (leader.epoch, leader.start);
         leader.progress = now;
-        self.log.push(logged);
+        let Some(electorate) = self.electorate_of(&logged) else {
+            // The own HSM made it, from what its host gave it: the manifest was another.
+            self.step_down(Role::Follower(None));
+            return self.look();
+        };
+        self.log.push(logged, electorate);
+        self.follow_members();
         // The others work while the own disk does.
         self.send_news()?;
         let newest = self.log.tail_back().next().map(|placed| &placed.logged);
@@ -151,10 +176,27 @@ impl<H: Hands> Replica<H> {
         self.certify()
     }
 
+    /// Shows one that left what happened since, if it asks for it.
+    pub(crate) fn show_out(&mut self, member: MemberId) -> Result<(), H::Fault> {
+        if let Some(leader) = self.leading() {
+            let progress = leader.followers.entry(member);
+            let progress = progress.or_insert_with(|| Progress::new(0));
+            (progress.left, progress.shown, progress.heard) = (true, false, 0);
+            return self.send_entries(member);
+        }
+        Ok(())
+    }
+
+    fn follow_members(&mut self) {
+        let (others, now) = (self.others(), self.now);
+        if let Some(leader) = self.leading() {
+            leader.follow(&others, now);
+        }
+    }
+
     /// To each follower what it has not been sent.
     fn send_news(&mut self) -> Result<(), H::Fault> {
-        let others: Vec<MemberId> = self.others().collect();
-        for other in others {
+        for other in self.others() {
             self.send_entries(other)?;
         }
         Ok(())
@@ -167,7 +209,7 @@ impl<H: Hands> Replica<H> {
         let Some(progress) = leader.followers.get(&to) else {
             return Ok(());
         };
-        let first = progress.sent.is_none();
+        let shown = progress.shown;
         // One that is silent gets no more entries: they would only pile up on the way. It is asked
         // whether it has the newest, and says from where on it wants them.
         let silent = self.now > progress.heard + self.timing.patience;
@@ -210,10 +252,10 @@ impl<H: Hands> Replica<H> {
         let append = Append {
             epoch: leader.epoch,
             start: leader.start,
-            promises: if first {
-                leader.promises.clone()
-            } else {
+            promises: if shown {
                 Vec::new()
+            } else {
+                leader.promises.clone()
             },
             previous,
             entries,
@@ -222,6 +264,7 @@ impl<H: Hands> Replica<H> {
         self.send(to, Message::Append(append));
         if let Some(progress) = self.leading().and_then(|l| l.followers.get_mut(&to)) {
             progress.sent = Some(end);
+            progress.shown = true;
         }
         Ok(())
     }
@@ -234,24 +277,15 @@ impl<H: Hands> Replica<H> {
     ) -> Result<(), H::Fault> {
         let now = self.now;
         let Some(leader) = self.leading().filter(|leader| leader.epoch == epoch) else {
-            return Ok(());
+            return self.on_joiner_wants(from, epoch, *after);
         };
-        let promises = leader.promises.clone();
         let Some(progress) = leader.followers.get_mut(&from) else {
             return Ok(());
         };
         progress.heard = now;
         progress.sent = Some(*after);
-        // The promises it may want too go before, with nothing in it.
-        let append = Append {
-            epoch,
-            start: leader.start,
-            promises,
-            previous: *after,
-            entries: Vec::new(),
-            certificate: Certificate::new(),
-        };
-        self.send(from, Message::Append(append));
+        // It may want the promises too; and entries before it can tell that they are a quorum's.
+        progress.shown = false;
         self.send_entries(from)
     }
 
@@ -275,7 +309,7 @@ impl<H: Hands> Replica<H> {
         let more = progress.sent == Some(*end) && *end != newest;
         if let Some(vote) = vote.filter(|vote| vote.statement.member == from)
             && self.is_news(&vote)
-            && self.electorate.notarised(&vote)
+            && self.is_vote(&vote)
         {
             self.count(vote);
             self.certify()?;
@@ -297,6 +331,12 @@ impl<H: Hands> Replica<H> {
         counted.is_none_or(|old| is_newer(tip, &old.statement.tip)) && is_newer(tip, &self.log.base)
     }
 
+    /// Whether one of those who decide the entry signed it.
+    fn is_vote(&self, vote: &Signed<Notarised>) -> bool {
+        let position = self.log.position(&vote.statement.tip);
+        position.is_some_and(|at| self.log.electorate(at).notarised(vote))
+    }
+
     fn count(&mut self, vote: Signed<Notarised>) {
         if let Some(leader) = self.leading() {
             leader.votes.insert(vote.statement.member, vote);
@@ -311,8 +351,8 @@ impl<H: Hands> Replica<H> {
         let sealed = self.log.tail_back().find_map(|placed| {
             let votes = leader.votes.values();
             let votes = votes.filter(|vote| vote.statement.tip == placed.tip);
-            let votes: Certificate = votes.take(self.electorate.quorum).cloned().collect();
-            (votes.len() == self.electorate.quorum).then_some((placed.tip, votes))
+            let votes = placed.electorate.quorum_of(votes);
+            votes.map(|votes| (placed.tip, votes))
         });
         let Some((tip, certificate)) = sealed else {
             return Ok(());
@@ -335,7 +375,13 @@ impl<H: Hands> Replica<H> {
             let epoch = leader.epoch;
             self.hands.tell(News::Leads(epoch));
         }
-        Ok(())
+        self.follow_members();
+        let changed = self.log.is_settled() && self.log.electorate(0).is_joint();
+        match &self.role {
+            // A change of members is certified: the next entry settles it.
+            Role::Leader(_) if changed => self.take_office(),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn on_stale(&mut self, from: MemberId, epoch: Epoch, promised: Epoch) {
@@ -355,7 +401,9 @@ impl<H: Hands> Replica<H> {
     /// Shows that it lives; sends again what may have been lost; gives up without a quorum.
     pub(crate) fn beat(&mut self) -> Result<(), H::Fault> {
         let (now, timing) = (self.now, self.timing);
-        let (needed, settled) = (self.electorate.quorum - 1, self.log.is_settled());
+        let settled = self.log.is_settled();
+        let since = now.saturating_sub(2 * timing.patience);
+        let lost = matches!(&self.role, Role::Leader(it) if !self.follow_since(it, since));
         let Some(leader) = self.leading() else {
             return Ok(());
         };
@@ -366,7 +414,6 @@ impl<H: Hands> Replica<H> {
         let awake = now < leader.beaten + timing.patience;
         leader.beaten = now;
         leader.beat_due = now + timing.beat;
-        let lost = leader.followed_since(now.saturating_sub(2 * timing.patience)) < needed;
         let due = now >= leader.since + timing.renewal && settled;
         if let Some(outgrown) = leader.outgrown().filter(|_| lost || due) {
             let next = outgrown.max(self.promised);

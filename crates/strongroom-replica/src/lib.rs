@@ -25,17 +25,19 @@ mod election;
 mod follower;
 mod leader;
 mod log;
+mod members;
 mod message;
 
-pub use certificate::certified;
+pub use certificate::{certified, next_manifest, officers_signed};
 pub use message::{Append, Certificate, Logged, Message};
 
 use crate::certificate::Electorate;
 use crate::election::Candidate;
 use crate::leader::Leader;
 use crate::log::Log;
-use strongroom_wire::entry::{EntryHeader, Notarised, Promised, Signed, State, Tip};
-use strongroom_wire::frame::{HsmError, ReleasedAnswer, Request, Response};
+use std::sync::Arc;
+use strongroom_wire::entry::{Notarised, Proposal, Signed, State, Tip};
+use strongroom_wire::frame::{HsmError, ReleasedAnswer, Request, Response, SealedSecret};
 use strongroom_wire::limits::EPOCH_STEP_MAX;
 use strongroom_wire::manifest::Manifest;
 use strongroom_wire::{Digest, Epoch, LogIndex, MemberId, ProcessId};
@@ -146,14 +148,20 @@ pub enum News {
     Behind(MemberId),
     /// Its HSM refused something of the leader's.
     Refused(HsmError),
+    /// Its HSM is a member from now on.
+    Joined,
+    /// Its HSM is no member any more, and erased the fleet's secret.
+    Retired,
 }
 
 /// Where a replica begins: what its HSM and its store say.
 pub struct Beginning {
     /// This member.
     pub me: MemberId,
-    /// The manifest in force.
-    pub manifest: Manifest,
+    /// The manifest in force at the entry applied last, and the one before if there was one.
+    pub manifests: Vec<Arc<Manifest>>,
+    /// The fleet's secret as it was handed over, for an HSM that is to join.
+    pub joining: Option<SealedSecret>,
     /// This start of its HSM.
     pub process: ProcessId,
     /// The HSM's tip.
@@ -161,7 +169,7 @@ pub struct Beginning {
     /// The greatest epoch it promised.
     pub promised: Epoch,
     /// The entry applied last.
-    pub header: EntryHeader,
+    pub proposal: Proposal,
     /// Its state.
     pub state: State,
     /// Its certificate; empty for the genesis.
@@ -189,7 +197,6 @@ enum Role {
 struct Led {
     leader: MemberId,
     epoch: Epoch,
-    promises: Vec<Signed<Promised>>,
 }
 
 /// One host's part of the fleet.
@@ -197,7 +204,9 @@ pub struct Replica<H: Hands> {
     hands: H,
     timing: Timing,
     me: MemberId,
-    electorate: Electorate,
+    /// Known by their officers' signatures, in the order they came into force.
+    manifests: Vec<Arc<Manifest>>,
+    joining: Option<SealedSecret>,
     process: ProcessId,
     /// What the HSM said of itself last.
     anchor: Tip,
@@ -209,6 +218,8 @@ pub struct Replica<H: Hands> {
     now: Millis,
     /// When a leader was heard last.
     heard: Option<Millis>,
+    /// Who was asked for what comes before its entries, and may not lead.
+    wanted: Option<MemberId>,
     /// Who was promised an epoch, and has not led since.
     fruitless: Vec<MemberId>,
     /// When to do something if nobody else does.
@@ -217,32 +228,38 @@ pub struct Replica<H: Hands> {
 }
 
 impl<H: Hands> Replica<H> {
-    /// Begins as a follower of nobody. A certificate that does not hold is dropped.
-    pub fn new(hands: H, timing: Timing, beginning: Beginning, now: Millis) -> Self {
-        let mut log = Log::new(beginning.header, beginning.state);
-        beginning.tail.into_iter().for_each(|entry| log.push(entry));
+    /// Begins as a follower of nobody. None if the manifests are not those of the entry applied
+    /// last, or an entry of the tail brings one that its officers did not sign.
+    pub fn new(hands: H, timing: Timing, beginning: Beginning, now: Millis) -> Option<Self> {
+        let electorate = Electorate::of(&beginning.state, &beginning.manifests)?;
         let mut replica = Self {
             hands,
             timing,
             me: beginning.me,
-            electorate: Electorate::new(&beginning.manifest),
+            manifests: beginning.manifests,
+            joining: beginning.joining,
             process: beginning.process,
             anchor: beginning.anchor,
             promised: beginning.promised,
             statement: None,
-            log,
+            log: Log::new(beginning.proposal, beginning.state, electorate),
             certificate: beginning.certificate,
             role: Role::Follower(None),
             now,
             heard: None,
+            wanted: None,
             fruitless: Vec::new(),
             deadline: now,
             jitter: beginning.seed | 1,
         };
-        if replica.electorate.quorum > 1 {
+        for logged in beginning.tail {
+            let electorate = replica.electorate_of(&logged)?;
+            replica.log.push(logged, electorate);
+        }
+        if !replica.log.newest_electorate().is_quorum(&[replica.me]) {
             replica.wait();
         }
-        replica
+        Some(replica)
     }
 
     /// What it works with.
@@ -284,14 +301,15 @@ impl<H: Hands> Replica<H> {
         message: Message,
     ) -> Result<(), H::Fault> {
         self.now = self.now.max(now);
-        if from == self.me || !self.electorate.members().any(|member| member == from) {
+        let mut members = self.manifests.iter().flat_map(|manifest| &manifest.members);
+        let known = members.any(|slot| slot.id == from);
+        // Whoever was away over changes does not know everybody: entries tell who leads.
+        let tells = matches!(message, Message::Append(_) | Message::Behind);
+        if from == self.me || !(known || tells) {
             return Ok(());
         }
         match message {
-            Message::Canvass { round } => {
-                self.on_canvass(from, round);
-                Ok(())
-            }
+            Message::Canvass { round } => self.on_canvass(from, round),
             Message::Canvassed {
                 round,
                 yes,
@@ -304,7 +322,7 @@ impl<H: Hands> Replica<H> {
                 Ok(())
             }
             Message::Fetch { after, upto } => self.on_fetch(from, &after, upto),
-            Message::Fetched { upto, entries } => self.on_fetched(&upto, entries),
+            Message::Fetched { upto, entries } => self.on_fetched(&upto, &entries),
             Message::Append(append) => self.on_append(from, append),
             Message::Sealed { epoch, end, vote } => self.on_sealed(from, epoch, &end, vote),
             Message::Want { epoch, after } => self.on_want(from, epoch, &after),
@@ -327,8 +345,7 @@ impl<H: Hands> Replica<H> {
             // applied; and while no quorum is heard, another may lead. What it read would be old.
             Role::Leader(leader) if leader.established => {
                 let since = self.now.saturating_sub(self.timing.patience);
-                let heard = leader.followed_since(since) + 1 >= self.electorate.quorum;
-                heard.then_some(self.me)
+                self.follow_since(leader, since).then_some(self.me)
             }
             Role::Follower(Some(led)) if self.hears_leader() => Some(led.leader),
             _ => None,
@@ -341,6 +358,11 @@ impl<H: Hands> Replica<H> {
             Role::Leader(leader) => Some(leader.epoch),
             _ => None,
         }
+    }
+
+    /// The manifest in force at the entry applied last, and those that came with entries above it.
+    pub fn manifests(&self) -> &[Arc<Manifest>] {
+        &self.manifests
     }
 
     /// The entry applied last.
@@ -358,14 +380,16 @@ impl<H: Hands> Replica<H> {
     }
 
     fn send_all(&mut self, message: &Message) {
-        let others: Vec<MemberId> = self.others().collect();
-        for other in others {
+        for other in self.others() {
             self.send(other, message.clone());
         }
     }
 
-    fn others(&self) -> impl Iterator<Item = MemberId> + '_ {
-        self.electorate.members().filter(|id| *id != self.me)
+    /// Whether a quorum, this host with it, follows a leader of this epoch since some moment.
+    fn follow_since(&self, leader: &Leader, moment: Millis) -> bool {
+        let mut following: Vec<MemberId> = leader.followed_since(moment).collect();
+        following.push(self.me);
+        self.log.newest_electorate().is_quorum(&following)
     }
 
     fn hears_leader(&self) -> bool {
@@ -391,6 +415,8 @@ impl<H: Hands> Replica<H> {
             Role::Candidate(candidate) => candidate.asked == Some(from),
             _ => false,
         };
+        // It cannot tell that somebody leads by promises of members whom it does not know.
+        let asked = asked || (self.wanted == Some(from) && !self.hears_leader());
         if asked {
             self.hands.tell(News::Behind(from));
         }

@@ -3,32 +3,37 @@
 //! Everything here is on disk too. The disk may hold entries of other branches beside these; they
 //! go when what replaces them is applied, because until then this host's HSM may stand on one.
 
+use crate::certificate::Electorate;
 use crate::message::Logged;
 use std::collections::VecDeque;
-use strongroom_wire::entry::{EntryHeader, State, Tip};
+use std::sync::Arc;
+use strongroom_wire::entry::{EntryHeader, Proposal, State, Tip};
+use strongroom_wire::frame::Place;
 
 pub(crate) struct Placed {
     pub(crate) tip: Tip,
     pub(crate) logged: Logged,
+    /// Who decides it.
+    pub(crate) electorate: Arc<Electorate>,
 }
 
 /// The applied entry and the chain above it.
 pub(crate) struct Log {
     pub(crate) base: Tip,
-    header: EntryHeader,
+    proposal: Proposal,
     state: State,
+    electorate: Arc<Electorate>,
     tail: VecDeque<Placed>,
 }
 
 impl Log {
-    pub(crate) fn new(header: EntryHeader, state: State) -> Self {
-        let base = header.tip();
-        let tail = VecDeque::new();
+    pub(crate) fn new(proposal: Proposal, state: State, electorate: Electorate) -> Self {
         Self {
-            base,
-            header,
+            base: proposal.header.tip(),
+            proposal,
             state,
-            tail,
+            electorate: Arc::new(electorate),
+            tail: VecDeque::new(),
         }
     }
 
@@ -57,11 +62,44 @@ impl Log {
         self.tail.iter().rev()
     }
 
+    fn placed(&self, position: usize) -> Option<&Placed> {
+        position.checked_sub(1).and_then(|at| self.tail.get(at))
+    }
+
     /// Header and state at a place of the chain.
     pub(crate) fn standing(&self, position: usize) -> (&EntryHeader, &State) {
-        match position.checked_sub(1).and_then(|at| self.tail.get(at)) {
+        match self.placed(position) {
             Some(placed) => (placed.logged.header(), &placed.logged.entry.state),
-            None => (&self.header, &self.state),
+            None => (&self.proposal.header, &self.state),
+        }
+    }
+
+    /// Who decides the entry at a place of the chain.
+    pub(crate) fn electorate(&self, position: usize) -> &Arc<Electorate> {
+        let placed = self.placed(position);
+        placed.map_or(&self.electorate, |placed| &placed.electorate)
+    }
+
+    /// Who decides the newest entry.
+    pub(crate) fn newest_electorate(&self) -> &Arc<Electorate> {
+        self.electorate(self.tail.len())
+    }
+
+    /// The first place whose manifests name a member or not, as asked.
+    pub(crate) fn first(&self, mut holds: impl FnMut(&Electorate) -> bool) -> Option<usize> {
+        (0..=self.tail.len()).find(|at| holds(self.electorate(*at)))
+    }
+
+    /// A place of the chain, for the HSM.
+    pub(crate) fn place(&self, position: usize) -> Place {
+        let (proposal, state) = match self.placed(position) {
+            Some(placed) => (&placed.logged.entry.proposal, &placed.logged.entry.state),
+            None => (&self.proposal, &self.state),
+        };
+        Place {
+            proposal: proposal.clone(),
+            state: state.clone(),
+            manifests: self.electorate(position).to_bytes(),
         }
     }
 
@@ -70,16 +108,21 @@ impl Log {
         self.tail.truncate(position);
     }
 
-    pub(crate) fn push(&mut self, logged: Logged) {
+    pub(crate) fn push(&mut self, logged: Logged, electorate: Arc<Electorate>) {
         let tip = logged.header().tip();
-        self.tail.push_back(Placed { tip, logged });
+        self.tail.push_back(Placed {
+            tip,
+            logged,
+            electorate,
+        });
     }
 
     /// The oldest entry of the tail becomes the base.
     pub(crate) fn settle_oldest(&mut self) {
         if let Some(placed) = self.tail.pop_front() {
             self.base = placed.tip;
-            self.header = placed.logged.entry.proposal.header;
+            self.electorate = placed.electorate;
+            self.proposal = placed.logged.entry.proposal;
             self.state = placed.logged.entry.state;
         }
     }

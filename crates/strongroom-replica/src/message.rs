@@ -5,6 +5,7 @@ use strongroom_wire::codec::Malformed;
 use strongroom_wire::entry::{
     Entry, EntryHeader, Kind, Notarised, Promised, Signed, Tip, writes_digest,
 };
+use strongroom_wire::manifest::SignedManifest;
 use strongroom_wire::tenant::Tenant;
 use strongroom_wire::{Epoch, ProcessId, decode, encode};
 
@@ -21,6 +22,19 @@ pub struct Logged {
     /// hosts admit users by it. Nobody vouches for it; the HSM looks at the leaf.
     #[n(1)]
     pub tenant: Option<Tenant>,
+    /// The manifest that an entry puts in force, with its officers. Held against the entry's state.
+    #[n(2)]
+    pub manifest: Option<SignedManifest>,
+}
+
+impl From<Entry> for Logged {
+    fn from(entry: Entry) -> Self {
+        Self {
+            entry,
+            tenant: None,
+            manifest: None,
+        }
+    }
 }
 
 impl Logged {
@@ -29,12 +43,14 @@ impl Logged {
         &self.entry.proposal.header
     }
 
-    /// Whether writes and state are those that the header names, and a tenant comes only where an
-    /// entry changes one.
+    /// Whether writes and state are those that the header names, and a tenant or a manifest comes
+    /// only where an entry changes one.
     pub fn is_whole(&self) -> bool {
         let header = self.header();
         let tenant_fits = self.tenant.is_none() || header.kind == Kind::Tenant;
+        let manifest_fits = self.manifest.is_some() == (header.kind == Kind::Reconfigure);
         tenant_fits
+            && manifest_fits
             && header.writes == writes_digest(&self.entry.writes)
             && header.state == self.entry.state.digest()
     }

@@ -5,15 +5,15 @@
 //! shorten or lengthen waits by it, and nothing else depends on time.
 
 use crate::keys::Keys;
+use crate::members::signed_by_officers;
 use crate::platform::Platform;
 use crate::propose::Decided;
 use alloc::vec::Vec;
-use strongroom_crypto::statement::{self, Label};
-use strongroom_wire::entry::{ClockChange, EntryHeader, SignedClockChange, State};
+use strongroom_crypto::statement::Label;
+use strongroom_wire::encode;
+use strongroom_wire::entry::{EntryHeader, SignedClockChange, State};
 use strongroom_wire::frame::HsmError;
 use strongroom_wire::limits::CLOCK_SKEW_MS;
-use strongroom_wire::manifest::Manifest;
-use strongroom_wire::{PublicKey, encode};
 
 /// Decides a change on top of the newest entry: nothing is written but the count of changes.
 ///
@@ -33,7 +33,9 @@ pub fn decide(
         && change.incarnation == keys.incarnation
         && Some(change.number) == next;
     let ahead = change.time > platform.wall_clock().plus(CLOCK_SKEW_MS);
-    if !ours || ahead || !signed_by_officers(&keys.manifest, signed) {
+    let bytes = encode(change);
+    let signed = signed_by_officers(&keys.manifest, Label::Clock, &bytes, &signed.officers);
+    if !ours || ahead || !signed {
         return Err(HsmError::ClockChangeInvalid);
     }
     state.clock_changes = change.number;
@@ -44,24 +46,4 @@ pub fn decide(
         answers: Vec::new(),
         left_out: Vec::new(),
     })
-}
-
-/// Whether as many officers as the manifest asks for, all distinct, signed the change. A fleet
-/// whose manifest asks for none has no officers: then nobody sets its clock.
-fn signed_by_officers(manifest: &Manifest, signed: &SignedClockChange) -> bool {
-    let bytes = encode::<ClockChange>(&signed.change);
-    let mut officers: Vec<&PublicKey> = Vec::new();
-    for each in &signed.officers {
-        let named = manifest.officers.contains(&each.officer);
-        if !named || officers.contains(&&each.officer) {
-            return false;
-        }
-        let key = &each.officer.0;
-        if statement::verify(key, Label::Clock, &bytes, &each.signature.0).is_err() {
-            return false;
-        }
-        officers.push(&each.officer);
-    }
-    let threshold = usize::from(manifest.officers_threshold);
-    threshold > 0 && officers.len() >= threshold
 }

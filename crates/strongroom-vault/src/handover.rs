@@ -1,8 +1,9 @@
 //! The hand-over: how the fleet's secret comes to its other members (DESIGN §9).
 //!
 //! One member drafts the secret; each of the others drafts an X-Wing key pair, and its identity
-//! signs the public half. A member hands the secret to a slot of the manifest in force alone,
-//! sealed to a key that the slot's identity signed. The host carries it, and learns nothing.
+//! signs the public half. A member hands the secret to a slot of the manifest in force alone, or
+//! of one that its officers signed to follow, sealed to a key that the slot's identity signed. The
+//! host carries it, and learns nothing.
 //!
 //! Anyone may seal anything to a public key. What the joiner opens is believed only because the
 //! fleet's public keys follow from it, and they stand in the manifest. That those keys were made
@@ -32,8 +33,8 @@ pub struct Joiner {
 /// Seals the secret of a member to another one of its fleet.
 ///
 /// # Errors
-/// [`HsmError::HandoverInvalid`] unless the manifest in force names the joiner, it is another
-/// member, and the slot's identity signed the key.
+/// [`HsmError::HandoverInvalid`] unless the manifest names the joiner, it is another member, and
+/// the slot's identity signed the key.
 pub fn seal(
     member: &Member,
     manifest: &Manifest,

@@ -7,6 +7,7 @@
 
 use crate::record::{Material, Record};
 use crate::ticket::{Ticket, TicketKind};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 use strongroom_crypto::channel::FleetKem;
@@ -50,7 +51,7 @@ pub struct Keys {
     /// The incarnation.
     pub incarnation: Incarnation,
     /// The manifest in force.
-    pub manifest: Manifest,
+    pub manifest: Arc<Manifest>,
     /// OPAQUE.
     pub opaque: OpaqueServer,
     secret: FleetSecret,
@@ -65,7 +66,7 @@ pub struct Keys {
 
 impl Keys {
     /// Derives everything once.
-    pub fn new(secret: FleetSecret, manifest: Manifest, incarnation: Incarnation) -> Self {
+    pub fn new(secret: FleetSecret, manifest: Arc<Manifest>, incarnation: Incarnation) -> Self {
         let fleet = manifest.fleet_id();
         let kems = manifest
             .keys

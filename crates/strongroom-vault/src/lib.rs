@@ -17,6 +17,7 @@ mod desk;
 mod handover;
 mod keys;
 mod member;
+mod members;
 mod notary;
 mod pace;
 mod platform;

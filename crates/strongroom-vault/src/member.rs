@@ -48,6 +48,10 @@ pub struct Member {
     #[n(3)]
     #[zeroize(skip)]
     pub id: MemberId,
+    /// Epoch of the manifest that took it in; absent for a member of the genesis.
+    #[n(4)]
+    #[zeroize(skip)]
+    pub since: Option<u64>,
 }
 
 impl Draft {
@@ -97,7 +101,32 @@ impl Draft {
         sealed: Option<&SealedSecret>,
         platform: &impl Platform,
     ) -> Result<Member, HsmError> {
-        if manifest.epoch != 0 || manifest.check().is_err() {
+        if manifest.epoch != 0 {
+            return Err(HsmError::ManifestInvalid);
+        }
+        self.named_by(manifest, sealed, platform)
+    }
+
+    /// Takes the place that a later manifest gives these keys, with the secret handed over.
+    ///
+    /// # Errors
+    /// As [`Draft::into_member`].
+    pub fn into_joiner(
+        self,
+        manifest: &Manifest,
+        sealed: &SealedSecret,
+        platform: &impl Platform,
+    ) -> Result<Member, HsmError> {
+        self.named_by(manifest, Some(sealed), platform)
+    }
+
+    fn named_by(
+        self,
+        manifest: &Manifest,
+        sealed: Option<&SealedSecret>,
+        platform: &impl Platform,
+    ) -> Result<Member, HsmError> {
+        if manifest.check().is_err() {
             return Err(HsmError::ManifestInvalid);
         }
         let identity = PublicKey(SigningKey::from_seed(&self.identity).public());
@@ -123,6 +152,7 @@ impl Draft {
             identity: self.identity,
             fleet,
             id: slot.id,
+            since: (manifest.epoch > 0).then_some(manifest.epoch),
         })
     }
 }

@@ -8,13 +8,13 @@
 //! [`Notary::notarise`], [`Notary::adopt`], [`Notary::check_certificate`].
 //!
 //! The host chooses what to show, when, and how often. It cannot make two statements for one place
-//! in one epoch, move the tip back by (epoch, index), or pass off a header that no HSM made.
-//!
-//! Not here yet: changes of members. The formats carry what they need.
+//! in one epoch, move the tip back by (epoch, index), or pass off a header that no HSM made. Who
+//! decides an entry, its header says ([`Deciders`]): so a member needs no word of anybody's to count
+//! for a manifest that came into force while it was away.
 
 use crate::pace::Pace;
 use crate::platform::{Platform, PlatformFault};
-use crate::quorum::{self, Ballot, age};
+use crate::quorum::{self, Ballot, Deciders, age};
 use strongroom_crypto::statement::{self, Label, SigningKey};
 use strongroom_wire::entry::{
     Anchor, EntryHeader, FEATURE_LEVEL, Kind, Notarised, Promised, Proposal, Signed, State, Tip,
@@ -65,17 +65,35 @@ pub fn genesis(manifest: &Manifest) -> (EntryHeader, State) {
     (header, state)
 }
 
-/// The anchor of a member that stands at the genesis.
-pub fn genesis_anchor(header: &EntryHeader, member: MemberId) -> Anchor {
-    Anchor {
+/// The first anchor of a member: at the genesis, or at the certified entry where it joins. Where a
+/// cut left one, it moves as by adopting that entry: its host may have applied more since.
+///
+/// # Errors
+/// [`HsmError::AnchorMismatch`] if the one held is another's, or not older.
+pub fn first_anchor(
+    header: &EntryHeader,
+    member: MemberId,
+    held: Option<&Anchor>,
+) -> Result<Anchor, HsmError> {
+    let first = Anchor {
         fleet: header.fleet,
         cell: header.cell,
         incarnation: header.incarnation,
         member,
-        promised: Epoch(0),
+        // Nothing of an earlier epoch may be sealed beside it.
+        promised: header.epoch,
         tip: header.tip(),
         retired: false,
+    };
+    let Some(held) = held.filter(|held| **held != first) else {
+        return Ok(first);
+    };
+    let ours = same_chain(held, header) && held.member == member && !held.retired;
+    if !ours || age(&first.tip) <= age(&held.tip) {
+        return Err(HsmError::AnchorMismatch);
     }
+    let promised = held.promised.max(first.promised);
+    Ok(Anchor { promised, ..first })
 }
 
 impl Notary {
@@ -103,7 +121,7 @@ impl Notary {
     pub fn resume_by(
         (identity, anchor, process): (SigningKey, Anchor, ProcessId),
         platform: &impl Platform,
-        manifest: &Manifest,
+        deciders: &Deciders,
         header: &EntryHeader,
         certificate: &[Signed<Notarised>],
     ) -> Result<Self, HsmError> {
@@ -111,7 +129,7 @@ impl Notary {
             return Err(HsmError::AnchorMismatch);
         }
         let mut notary = Self::at(identity, anchor, process, header.time);
-        notary.adopt(platform, manifest, header, certificate)?;
+        notary.adopt(platform, deciders, header, certificate)?;
         Ok(notary)
     }
 
@@ -196,27 +214,25 @@ impl Notary {
     ///
     /// # Errors
     /// [`HsmError::EpochStale`] unless this process promised the epoch to itself, and none later;
-    /// [`HsmError::PromisesInvalid`]; [`HsmError::Gap`] if header and state are not the newest
-    /// promised tip's; [`HsmError::ManifestInvalid`] if another manifest is in force there.
+    /// [`HsmError::PromisesInvalid`]; [`HsmError::Gap`] if the header is not the newest promised
+    /// tip's; [`HsmError::TooEarly`].
     pub fn lead(
         &mut self,
         platform: &impl Platform,
-        manifest: &Manifest,
+        deciders: &Deciders,
         epoch: Epoch,
         promises: &[Signed<Promised>],
-        (header, state): (&EntryHeader, &State),
+        header: &EntryHeader,
     ) -> Result<Tip, HsmError> {
         let own = (epoch, self.anchor.member, self.process);
         if epoch != self.anchor.promised || self.promised_here != Some(own) {
             return Err(HsmError::EpochStale);
         }
-        let newest = quorum::newest_promised(&self.anchor, manifest, own, promises)?;
-        let whole = same_chain(&self.anchor, header) && header.state == state.digest();
-        if !whole || header.tip() != newest {
+        // Counted by those who decide the start itself: both sets, where it may hold a change that
+        // nobody sealed yet. Whatever either of them certified is then at or below the newest tip.
+        let newest = quorum::newest_promised(&self.anchor, deciders, own, promises)?;
+        if !same_chain(&self.anchor, header) || header.tip() != newest {
             return Err(HsmError::Gap);
-        }
-        if state.manifest != Some(manifest.digest()) {
-            return Err(HsmError::ManifestInvalid);
         }
         // One member whose clock is ahead may have sealed it alone. Built upon, its time would be
         // every later entry's, and nobody else could seal one. Another quorum may not know of it.
@@ -234,14 +250,12 @@ impl Notary {
     ///
     /// # Errors
     /// [`HsmError::EntryForged`], [`HsmError::EpochStale`], [`HsmError::Stale`], [`HsmError::Gap`],
-    /// [`HsmError::PromisesInvalid`], [`HsmError::TooEarly`], [`HsmError::BatchTooLarge`];
-    /// [`HsmError::AnchorFailed`].
+    /// [`HsmError::TooEarly`], [`HsmError::BatchTooLarge`]; [`HsmError::AnchorFailed`].
     pub fn notarise(
         &mut self,
         platform: &impl Platform,
-        manifest: &Manifest,
         run: &[Proposal],
-        promises: &[Signed<Promised>],
+        start: Option<&EntryHeader>,
         is_ours: impl Fn(&Digest, &Digest) -> bool,
     ) -> Result<Signed<Notarised>, HsmError> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
@@ -264,7 +278,7 @@ impl Notary {
                 return Err(HsmError::EntryForged);
             }
         }
-        let start = self.start_of(manifest, &first.header, promises)?;
+        let start = self.start_of(&first.header, start);
         let mut tip = start;
         for Proposal { header, .. } in run {
             self.check_link(&tip, header, epoch)?;
@@ -284,29 +298,24 @@ impl Notary {
         Ok(self.statement())
     }
 
-    /// The entry that a run must follow: the own tip, or, from a lower epoch only, the start that
-    /// the leader's promises show. Within an epoch there is one chain, and what was said of it
-    /// stays said. Whichever quorum of promises the host shows, an entry that follows a tip of a
-    /// lower epoch is its leader's first.
-    fn start_of(
-        &self,
-        manifest: &Manifest,
-        first: &EntryHeader,
-        promises: &[Signed<Promised>],
-    ) -> Result<Tip, HsmError> {
+    /// The entry that a run must follow: the own tip, or, from a lower epoch only, the leader's
+    /// start. Within an epoch there is one chain, and what was said of it stays said.
+    ///
+    /// The run's marks say that an HSM led, by a quorum's promises, and from where: whatever entry
+    /// of the epoch follows one of a lower epoch is its leader's first.
+    fn start_of(&self, first: &EntryHeader, start: Option<&EntryHeader>) -> Tip {
         let tip = self.anchor.tip;
         let follows = first.previous == tip.hash && first.index == tip.index.next();
-        match promises.first() {
-            Some(Signed {
-                statement: Promised {
-                    leader, process, ..
-                },
-                ..
-            }) if !follows && tip.epoch < first.epoch => {
-                let ballot = (first.epoch, *leader, *process);
-                quorum::newest_promised(&self.anchor, manifest, ballot, promises)
+        match start {
+            Some(start)
+                if !follows
+                    && tip.epoch < first.epoch
+                    && start.epoch < first.epoch
+                    && start.hash() == first.previous =>
+            {
+                start.tip()
             }
-            _ => Ok(tip),
+            _ => tip,
         }
     }
 
@@ -377,11 +386,11 @@ impl Notary {
     pub fn adopt(
         &mut self,
         platform: &impl Platform,
-        manifest: &Manifest,
+        deciders: &Deciders,
         header: &EntryHeader,
         certificate: &[Signed<Notarised>],
     ) -> Result<(), HsmError> {
-        let tip = quorum::certified(&self.anchor, manifest, certificate)?;
+        let tip = quorum::certified(&self.anchor, deciders, certificate)?;
         if header.tip() != tip || !same_chain(&self.anchor, header) {
             return Err(HsmError::CertificateInvalid);
         }
@@ -415,10 +424,44 @@ impl Notary {
     /// [`HsmError::CertificateInvalid`].
     pub fn check_certificate(
         &self,
-        manifest: &Manifest,
+        deciders: &Deciders,
         certificate: &[Signed<Notarised>],
     ) -> Result<Tip, HsmError> {
-        quorum::certified(&self.anchor, manifest, certificate)
+        quorum::certified(&self.anchor, deciders, certificate)
+    }
+
+    /// Leaves for ever, on a certificate of an entry that its members decided without this one.
+    ///
+    /// Not on one that both sets decided: until something above the change is certified, a new
+    /// leader may still need the promises of those who leave.
+    ///
+    /// # Errors
+    /// [`HsmError::CertificateInvalid`]; [`HsmError::ManifestInvalid`] if it is a member there, the
+    /// change is not settled, or the manifest is not later than `since`, which took it in;
+    /// [`HsmError::AnchorFailed`].
+    pub fn retire(
+        &mut self,
+        platform: &impl Platform,
+        deciders: &Deciders,
+        (header, since): (&EntryHeader, u64),
+        certificate: &[Signed<Notarised>],
+    ) -> Result<(), HsmError> {
+        let tip = quorum::certified(&self.anchor, deciders, certificate)?;
+        if header.tip() != tip || !same_chain(&self.anchor, header) {
+            return Err(HsmError::CertificateInvalid);
+        }
+        // A manifest from before it joined proves nothing.
+        let later = deciders.new.epoch > since;
+        if !later || deciders.joint() || deciders.new.member(self.anchor.member).is_some() {
+            return Err(HsmError::ManifestInvalid);
+        }
+        self.move_anchor(
+            platform,
+            Anchor {
+                retired: true,
+                ..self.anchor.clone()
+            },
+        )
     }
 
     fn statement(&self) -> Signed<Notarised> {

@@ -6,20 +6,23 @@
 //! Safety does not depend on when leadership ends: the notary promised the epoch to one process,
 //! and lets it lead once. It ends early so that nothing is held, or proposed, in vain.
 
+use crate::keys::Keys;
 use crate::member::Member;
 use crate::notary::Notary;
 use crate::platform::Platform;
 use crate::prepare::Preparer;
 use crate::propose::Decided;
-use crate::quorum::age;
+use crate::quorum::{Deciders, age};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicU64;
 use strongroom_wire::entry::{
     EntryHeader, FEATURE_LEVEL, Kind, Proposal, State, Tip, Write, writes_digest,
 };
-use strongroom_wire::frame::{AnswerBytes, HsmError, LeftOut, ReleasedAnswer, Response};
+use strongroom_wire::frame::{AnswerBytes, HsmError, LeftOut, Place, ReleasedAnswer, Response};
 use strongroom_wire::limits::{BATCH_MAX, PIPELINE_MAX};
+use strongroom_wire::manifest::Manifest;
 use strongroom_wire::{Epoch, Handle, LogIndex, UnixMs};
 
 /// See the module.
@@ -34,6 +37,10 @@ pub struct Standing<P> {
     /// start of the epoch led, or what was resumed from.
     base: EntryHeader,
     base_state: State,
+    base_deciders: Deciders,
+    /// A certificate showed this process that one set decides from here on. Else the next entry is
+    /// decided as the base is, by both sets, and settles the change with itself.
+    settled: bool,
     leading: Option<Epoch>,
     speculation: VecDeque<Speculated>,
 }
@@ -42,6 +49,7 @@ pub struct Standing<P> {
 struct Speculated {
     header: EntryHeader,
     state: State,
+    deciders: Deciders,
     answers: Vec<(Handle, AnswerBytes)>,
 }
 
@@ -52,6 +60,7 @@ impl<P: Platform> Standing<P> {
         notary: Notary,
         member: Member,
         (base, base_state): (EntryHeader, State),
+        base_deciders: Deciders,
     ) -> Self {
         Self {
             preparer: Arc::new(preparer),
@@ -59,6 +68,8 @@ impl<P: Platform> Standing<P> {
             member,
             base,
             base_state,
+            settled: !base_deciders.joint(),
+            base_deciders,
             leading: None,
             speculation: VecDeque::new(),
         }
@@ -114,7 +125,8 @@ impl<P: Platform> Standing<P> {
     /// Whether it may propose so many operations: it leads, promised nothing later, and has room.
     ///
     /// # Errors
-    /// [`HsmError::NotLeading`]; [`HsmError::BatchTooLarge`]; [`HsmError::Busy`].
+    /// [`HsmError::NotLeading`]; [`HsmError::BatchTooLarge`]; [`HsmError::Busy`];
+    /// [`HsmError::Unsettled`].
     pub fn can_propose(&self, operations: usize) -> Result<(), HsmError> {
         if self.leading.is_none() || self.leading != Some(self.notary.anchor().promised) {
             return Err(HsmError::NotLeading);
@@ -126,11 +138,64 @@ impl<P: Platform> Standing<P> {
         if self.speculation.len() >= PIPELINE_MAX {
             return Err(HsmError::Busy);
         }
+        let newest = self.speculation.back();
+        if newest.is_some_and(|newest| newest.deciders.joint()) {
+            return Err(HsmError::Unsettled);
+        }
         Ok(())
     }
 
+    /// Who decides what is proposed next.
+    fn next_deciders(&self) -> Deciders {
+        match self.speculation.back() {
+            Some(newest) => newest.deciders.clone(),
+            None if self.settled => Deciders::single(self.base_deciders.new.clone()),
+            None => self.base_deciders.clone(),
+        }
+    }
+
+    /// The manifest that decides what is proposed next, if it is one alone.
+    ///
+    /// # Errors
+    /// [`HsmError::Unsettled`].
+    pub fn in_force(&self) -> Result<Arc<Manifest>, HsmError> {
+        let Deciders { new, old } = self.next_deciders();
+        match old {
+            None => Ok(new),
+            Some(_) => Err(HsmError::Unsettled),
+        }
+    }
+
+    /// Makes an entry of a change of members: quorums of both manifests decide it.
+    pub fn speculate_members(
+        &mut self,
+        manifest: Manifest,
+        now: UnixMs,
+        decided: Decided,
+    ) -> Response {
+        let deciders = Deciders {
+            new: Arc::new(manifest),
+            old: Some(self.next_deciders().new),
+        };
+        self.speculate_by(deciders, Kind::Reconfigure, now, decided)
+    }
+
     /// Makes an entry of what was decided, and holds its answers.
-    pub fn speculate(&mut self, kind: Kind, now: UnixMs, decided: Decided) -> Response {
+    pub fn speculate(&mut self, kind: Kind, now: UnixMs, mut decided: Decided) -> Response {
+        let deciders = self.next_deciders();
+        if !deciders.joint() {
+            decided.state.before = None;
+        }
+        self.speculate_by(deciders, kind, now, decided)
+    }
+
+    fn speculate_by(
+        &mut self,
+        deciders: Deciders,
+        kind: Kind,
+        now: UnixMs,
+        decided: Decided,
+    ) -> Response {
         let (previous, _) = self.newest();
         let header = EntryHeader {
             fleet: previous.fleet,
@@ -158,9 +223,68 @@ impl<P: Platform> Standing<P> {
         self.speculation.push_back(Speculated {
             header: header.clone(),
             state: state.clone(),
+            deciders,
             answers,
         });
         proposed(self.preparer.keys.marked(header), state, writes, left_out)
+    }
+
+    /// Who decides an entry of the own chain.
+    ///
+    /// # Errors
+    /// [`HsmError::NotOnChain`].
+    pub fn deciders_of(&self, tip: &Tip) -> Result<Deciders, HsmError> {
+        let mut speculated = self.speculation.iter();
+        let found = speculated.find(|s| s.header.tip() == *tip);
+        match found {
+            Some(found) => Ok(found.deciders.clone()),
+            None if self.base.tip() == *tip => Ok(self.base_deciders.clone()),
+            None => Err(HsmError::NotOnChain),
+        }
+    }
+
+    /// Who decides an entry that an HSM of this fleet made.
+    ///
+    /// # Errors
+    /// [`HsmError::EntryForged`]; [`HsmError::ManifestInvalid`].
+    pub fn deciders_at(&self, place: &Place) -> Result<Deciders, HsmError> {
+        let Proposal { header, mark } = &place.proposal;
+        if !self.preparer.keys.is_marked(&header.hash(), mark) {
+            return Err(HsmError::EntryForged);
+        }
+        Deciders::of(place)
+    }
+
+    /// A quorum sealed the entry at `tip`, and the caller saw the certificate: what it decides holds
+    /// from now on. As [`Standing::release`].
+    ///
+    /// # Errors
+    /// [`HsmError::NotOnChain`].
+    pub fn release_certified(&mut self, tip: &Tip) -> Result<Vec<ReleasedAnswer>, HsmError> {
+        let answers = self.release(tip)?;
+        if self.base.tip() == *tip {
+            self.settled = true;
+            self.put_in_force();
+        }
+        Ok(answers)
+    }
+
+    /// What handlers work with follows the manifest in force at the base.
+    fn put_in_force(&mut self) {
+        let manifest = &self.base_deciders.new;
+        if Arc::ptr_eq(manifest, &self.preparer.keys.manifest)
+            || *manifest == self.preparer.keys.manifest
+        {
+            return;
+        }
+        let (secret, incarnation) = (self.member.secret(), self.base.incarnation);
+        let keys = Keys::new(secret, manifest.clone(), incarnation);
+        self.preparer = Arc::new(Preparer {
+            platform: self.preparer.platform.clone(),
+            keys: Arc::new(keys),
+            tip: AtomicU64::new(self.base.index.0),
+            tip_time: AtomicU64::new(self.base.time.0),
+        });
     }
 
     /// Lets go of the answers up to `tip`, cumulative along the own chain.
@@ -184,16 +308,26 @@ impl<P: Platform> Standing<P> {
             answers.extend(each.map(|(handle, answer)| ReleasedAnswer { handle, answer }));
             self.base = released.header;
             self.base_state = released.state;
+            self.settled = !released.deciders.joint();
+            self.base_deciders = released.deciders;
         }
         self.preparer.moved_to(&self.base);
         Ok(answers)
     }
 
     /// Leads from that entry, whatever this member led or stood at before.
-    pub fn lead_from(&mut self, epoch: Epoch, header: EntryHeader, state: State) {
+    pub fn lead_from(
+        &mut self,
+        epoch: Epoch,
+        (header, state): (EntryHeader, State),
+        deciders: Deciders,
+    ) {
         self.preparer.moved_to(&header);
         self.base = header;
         self.base_state = state;
+        self.settled = !deciders.joint();
+        self.base_deciders = deciders;
+        self.put_in_force();
         self.speculation.clear();
         self.leading = Some(epoch);
     }

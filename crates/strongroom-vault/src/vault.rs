@@ -1,7 +1,8 @@
 //! The vault: one member's state machine, behind one function (DESIGN §3, the seam).
 //!
 //! Life: blank → drafted (keys, no fleet) → waiting (a member that needs its tip's header) →
-//! standing; halted, once the anchor could not be moved. Standing, it promises, leads, proposes,
+//! standing → retired, once it is no member any more; halted, once the anchor could not be moved.
+//! Standing, it promises, leads, proposes,
 //! notarises and releases; what depends on new state leaves only with a quorum's certificate for
 //! the entry that holds it.
 //!
@@ -13,11 +14,13 @@ use crate::desk::{Desk, Table};
 use crate::handover::{self, Joiner};
 use crate::keys::Keys;
 use crate::member::{self, Draft, Member};
+use crate::members;
 use crate::notary::{self, Notary};
 use crate::platform::{Blob, Platform};
 use crate::policy::Moment;
 use crate::prepare::Preparer;
 use crate::propose::Batch;
+use crate::quorum::{self, Deciders};
 use crate::standing::Standing;
 use crate::tenants;
 use alloc::boxed::Box;
@@ -25,16 +28,20 @@ use alloc::string::ToString as _;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
-use strongroom_crypto::statement::SigningKey;
+use strongroom_crypto::statement::{self, Label, SigningKey};
 use strongroom_wire::entry::{
-    Anchor, EntryHeader, Kind, Notarised, Promised, Proposal, Signed, SignedClockChange, State,
+    Anchor, EntryHeader, Kind, Notarised, Promised, Proposal, Ready, Signed, SignedClockChange,
 };
 use strongroom_wire::frame::{
-    FRAME_VERSION, HsmError, Inspection, LeafBytes, Phase, Request, Response, SealedSecret, Welcome,
+    FRAME_VERSION, HsmError, Inspection, LeafBytes, ManifestBytes, Phase, Place, Request, Response,
+    SealedSecret, Welcome,
 };
-use strongroom_wire::manifest::Manifest;
+use strongroom_wire::manifest::{Manifest, SignedManifest};
 use strongroom_wire::tenant::SignedTenantChange;
-use strongroom_wire::{Digest, Epoch, Handle, MemberId, ProcessId, decode};
+use strongroom_wire::{
+    CellId, Digest, Epoch, FleetId, Handle, Incarnation, LogIndex, MemberId, ProcessId, Signature,
+    decode, encode,
+};
 
 /// A member.
 pub struct Vault<P> {
@@ -54,6 +61,8 @@ enum Life<P> {
         anchor: Anchor,
     },
     Standing(Box<Standing<P>>),
+    /// A member no more.
+    Retired(FleetId),
     /// The anchor failed: it may or may not have moved. Only a new start reads what is true.
     Halted,
 }
@@ -67,6 +76,12 @@ impl<P: Platform> Vault<P> {
     pub fn start(platform: Arc<P>) -> Result<Self, HsmError> {
         let anchor = platform.anchor().map_err(|_| HsmError::AnchorFailed)?;
         let key = platform.sealing_key();
+        let retired = anchor.as_ref().filter(|anchor| anchor.retired);
+        if let Some(anchor) = retired {
+            // A cut may have left them.
+            erase_secrets(&*platform)?;
+            return Ok(Self::new(platform.clone(), Life::Retired(anchor.fleet)));
+        }
         let life = match (member::load(&*platform, Blob::Member, &key)?, anchor) {
             (Some(member), Some(anchor)) => {
                 // The draft is the fleet secret once more; a cut may have left it.
@@ -80,14 +95,18 @@ impl<P: Platform> Vault<P> {
                 None => Life::Blank,
             },
         };
+        Ok(Self::new(platform, life))
+    }
+
+    fn new(platform: Arc<P>, life: Life<P>) -> Self {
         let mut process = ProcessId([0; 16]);
         platform.fill(&mut process.0);
-        Ok(Self {
+        Self {
             platform,
             life,
             process,
             refused: 0,
-        })
+        }
     }
 
     /// The part that any thread may use, once the member stands.
@@ -114,12 +133,14 @@ impl<P: Platform> Vault<P> {
             Request::Hello { version } => self.hello(version),
             Request::Draft => self.draft(),
             Request::Genesis { manifest, secret } => self.genesis(&manifest, secret.as_ref()),
-            Request::Resume {
-                header,
-                state,
-                manifest,
+            Request::Resume { place, certificate } => self.stand(place, &certificate),
+            Request::Ready { manifest, secret } => self.ready(&manifest, &secret),
+            Request::Join {
+                secret,
+                named,
+                base,
                 certificate,
-            } => self.resume((header, state), &manifest, &certificate),
+            } => self.join(&secret, &named, base, &certificate),
             Request::Promise {
                 epoch,
                 leader,
@@ -128,9 +149,8 @@ impl<P: Platform> Vault<P> {
             Request::Lead {
                 epoch,
                 promises,
-                header,
-                state,
-            } => self.lead(epoch, &promises, (header, state)),
+                start,
+            } => self.lead(epoch, &promises, start),
             Request::Open { envelope } => Ok(self.standing()?.preparer.open(table, &envelope)),
             Request::Evaluate {
                 handle,
@@ -151,20 +171,23 @@ impl<P: Platform> Vault<P> {
                 leaf,
             } => self.propose_tenant(&change, &proof, leaf),
             Request::ProposeClock { change } => self.propose_clock(&change),
-            Request::Notarise { run, promises } => self.notarise(&run, &promises),
-            Request::Adopt {
-                header,
-                certificate,
-            } => self.adopt(&header, &certificate),
+            Request::ProposeMembers { change, ready } => self.propose_members(&change, &ready),
+            Request::Notarise { run, start } => self.notarise(&run, start.as_ref()),
+            Request::Adopt { place, certificate } => self.adopt(&place, &certificate),
+            Request::Retire { place, certificate } => self.retire(&place, &certificate),
             Request::HandOver {
                 member,
                 key,
                 signature,
-            } => self.hand_over(Joiner {
-                member,
-                key,
-                signature,
-            }),
+                next,
+            } => {
+                let joiner = Joiner {
+                    member,
+                    key,
+                    signature,
+                };
+                self.hand_over(joiner, next.as_ref())
+            }
             Request::Release { certificate } => self.release(&certificate),
             Request::Forget { handles } => {
                 table.with(|desk| handles.iter().for_each(|handle| drop(desk.take(*handle))));
@@ -192,6 +215,7 @@ impl<P: Platform> Vault<P> {
         let phase = match &self.life {
             Life::Halted => return Err(HsmError::AnchorFailed),
             Life::Blank => Phase::Blank,
+            Life::Retired(fleet) => Phase::Retired { fleet: *fleet },
             Life::Drafted(_) => Phase::Drafted,
             Life::Waiting { anchor, .. } => Phase::Waiting {
                 fleet: anchor.fleet,
@@ -239,84 +263,146 @@ impl<P: Platform> Vault<P> {
     ) -> Result<Response, HsmError> {
         let manifest: Manifest = decode(manifest).map_err(|_| HsmError::ManifestInvalid)?;
         let (header, state) = notary::genesis(&manifest);
+        let place = Place {
+            proposal: Proposal {
+                header: header.clone(),
+                mark: Digest([0; 32]),
+            },
+            state: state.clone(),
+            manifests: Vec::from([ManifestBytes(encode(&manifest))]),
+        };
         match &self.life {
             Life::Drafted(draft) => {
                 let member = draft
                     .clone()
                     .into_member(&manifest, secret, &*self.platform)?;
-                let anchor = notary::genesis_anchor(&header, member.id);
-                match self.platform.anchor().map_err(|_| HsmError::AnchorFailed)? {
-                    None => self
-                        .platform
-                        .swap_anchor(None, &anchor)
-                        .map_err(|_| HsmError::AnchorFailed)?,
-                    Some(held) if held == anchor => {}
-                    Some(_) => return Err(HsmError::AnchorMismatch),
-                }
-                member::store(&*self.platform, Blob::Member, &member)?;
-                self.platform
-                    .erase(Blob::Draft)
-                    .map_err(|_| HsmError::Fault)?;
-                self.life = Life::Waiting { member, anchor };
+                self.begin(member, &header)?;
             }
             // The answer was lost: say it again, but only at the genesis itself.
             Life::Waiting { anchor, .. } if anchor.tip == header.tip() => {}
             Life::Standing(standing) if standing.notary.anchor().tip == header.tip() => {
-                return Ok(Response::Standing { header, state });
+                let proposal = standing.preparer.keys.marked(header);
+                return Ok(Response::Standing { proposal, state });
             }
             _ => return Err(HsmError::WrongPhase),
         }
-        self.stand((header, state), manifest, &[])
+        self.stand(place, &[])
     }
 
-    fn resume(
+    /// Anchors a first place, and keeps what was drafted as a member. Order: anchor, then member. A
+    /// cut between leaves a draft with an anchor, and the same request goes on from there.
+    fn begin(&mut self, member: Member, header: &EntryHeader) -> Result<(), HsmError> {
+        let held = self.platform.anchor().map_err(|_| HsmError::AnchorFailed)?;
+        let anchor = notary::first_anchor(header, member.id, held.as_ref())?;
+        if held.as_ref() != Some(&anchor) {
+            self.platform
+                .swap_anchor(held.as_ref(), &anchor)
+                .map_err(|_| HsmError::AnchorFailed)?;
+        }
+        member::store(&*self.platform, Blob::Member, &member)?;
+        self.platform
+            .erase(Blob::Draft)
+            .map_err(|_| HsmError::Fault)?;
+        self.life = Life::Waiting { member, anchor };
+        Ok(())
+    }
+
+    /// Says that the secret opens. Changes nothing: until an entry names it, a joiner has no place
+    /// in the history, and so nothing to promise or seal.
+    fn ready(&mut self, manifest: &[u8], secret: &SealedSecret) -> Result<Response, HsmError> {
+        let Life::Drafted(draft) = &self.life else {
+            return Err(HsmError::WrongPhase);
+        };
+        let manifest: Manifest = decode(manifest).map_err(|_| HsmError::ManifestInvalid)?;
+        let member = draft
+            .clone()
+            .into_joiner(&manifest, secret, &*self.platform)?;
+        let statement = Ready {
+            fleet: member.fleet,
+            cell: CellId(0),
+            incarnation: Incarnation(0),
+            member: member.id,
+            manifest: manifest.digest(),
+        };
+        let identity = SigningKey::from_seed(&member.identity);
+        let signature = statement::sign(&identity, Label::Ready, &encode(&statement));
+        Ok(Response::Ready(Signed {
+            statement,
+            signature: Signature(signature),
+        }))
+    }
+
+    /// Takes the place that an entry's manifest gives the drafted keys, and stands at a certified
+    /// entry. Both by their marks: an HSM of the fleet made them, and said who decides them.
+    fn join(
         &mut self,
-        place: (EntryHeader, State),
-        manifest: &[u8],
+        secret: &SealedSecret,
+        named: &Place,
+        base: Place,
         certificate: &[Signed<Notarised>],
     ) -> Result<Response, HsmError> {
-        let manifest: Manifest = decode(manifest).map_err(|_| HsmError::ManifestInvalid)?;
-        self.stand(place, manifest, certificate)
+        match &self.life {
+            Life::Drafted(draft) => {
+                let naming = Deciders::of(named)?.new;
+                let deciders = Deciders::of(&base)?;
+                let member = draft
+                    .clone()
+                    .into_joiner(&naming, secret, &*self.platform)?;
+                let header = &base.proposal.header;
+                let keys = Keys::new(member.secret(), naming, header.incarnation);
+                let anchor = notary::first_anchor(header, member.id, None)?;
+                let ours = |place: &Place| {
+                    let Proposal { header, mark } = &place.proposal;
+                    header.fleet == member.fleet && keys.is_marked(&header.hash(), mark)
+                };
+                if !ours(named) || !ours(&base) {
+                    return Err(HsmError::EntryForged);
+                }
+                // The genesis follows from its manifest, and has none.
+                let genesis = header.index == LogIndex(0);
+                if !genesis && quorum::certified(&anchor, &deciders, certificate)? != header.tip() {
+                    return Err(HsmError::CertificateInvalid);
+                }
+                self.begin(member, &base.proposal.header)?;
+            }
+            // The answer was lost.
+            Life::Waiting { anchor, .. } if anchor.tip == base.proposal.header.tip() => {}
+            _ => return Err(HsmError::WrongPhase),
+        }
+        self.stand(base, &[])
     }
 
     /// Stands at the anchor's tip, whose header vouches for state and manifest; or, with a
     /// certificate, at a newer entry, which the anchor does not name.
     ///
-    /// A certificate is worth what the manifest is by which it is counted. So that one must be the
-    /// genesis, whose digest is the fleet's id: a host could else write a manifest of keys of its
-    /// own, and certify with them. (A later manifest's authority comes with changes of members.)
+    /// A certificate is worth what the manifests are by which it is counted. They are the ones that
+    /// the header names, and the header's mark says that an HSM of this fleet made it: a host could
+    /// else write a manifest of keys of its own, and certify with them.
     fn stand(
         &mut self,
-        (header, state): (EntryHeader, State),
-        manifest: Manifest,
+        place: Place,
         certificate: &[Signed<Notarised>],
     ) -> Result<Response, HsmError> {
         let Life::Waiting { member, anchor } = &self.life else {
             return Err(HsmError::WrongPhase);
         };
-        let named = header.state == state.digest() && state.manifest == Some(manifest.digest());
-        if !named {
-            return Err(HsmError::AnchorMismatch);
-        }
-        manifest.check().map_err(|_| HsmError::ManifestInvalid)?;
-        let at_anchor = header.tip() == anchor.tip || certificate.is_empty();
-        let genesis = manifest.epoch == 0 && manifest.fleet_id() == member.fleet;
-        if !at_anchor && !genesis {
-            return Err(HsmError::ManifestInvalid);
-        }
+        let deciders = Deciders::of(&place).map_err(|_| HsmError::AnchorMismatch)?;
+        let Place {
+            proposal, state, ..
+        } = place;
+        let Proposal { header, mark } = proposal;
         let identity = SigningKey::from_seed(&member.identity);
         let (anchor, process) = (anchor.clone(), self.process);
+        let keys = Keys::new(member.secret(), deciders.new.clone(), anchor.incarnation);
+        let at_anchor = header.tip() == anchor.tip || certificate.is_empty();
         let resumed = if at_anchor {
-            Some(Notary::resume(
-                identity.clone(),
-                anchor.clone(),
-                process,
-                &header,
-            )?)
-        } else {
+            let (identity, anchor) = (identity.clone(), anchor.clone());
+            Some(Notary::resume(identity, anchor, process, &header)?)
+        } else if keys.is_marked(&header.hash(), &mark) {
             None
+        } else {
+            return Err(HsmError::EntryForged);
         };
-        let keys = Keys::new(member.secret(), manifest, anchor.incarnation);
         if !keys.match_manifest() || keys.fleet != member.fleet {
             return Err(HsmError::ManifestInvalid);
         }
@@ -326,10 +412,14 @@ impl<P: Platform> Vault<P> {
             None => Notary::resume_by(
                 (identity, anchor, process),
                 &*self.platform,
-                &keys.manifest,
+                &deciders,
                 &header,
                 certificate,
             )?,
+        };
+        let answer = Response::Standing {
+            proposal: keys.marked(header.clone()),
+            state: state.clone(),
         };
         let preparer = Preparer {
             platform: self.platform.clone(),
@@ -337,11 +427,7 @@ impl<P: Platform> Vault<P> {
             tip: AtomicU64::new(header.index.0),
             tip_time: AtomicU64::new(header.time.0),
         };
-        let answer = Response::Standing {
-            header: header.clone(),
-            state: state.clone(),
-        };
-        let standing = Standing::new(preparer, notary, member.clone(), (header, state));
+        let standing = Standing::new(preparer, notary, member.clone(), (header, state), deciders);
         self.life = Life::Standing(Box::new(standing));
         Ok(answer)
     }
@@ -366,17 +452,17 @@ impl<P: Platform> Vault<P> {
         &mut self,
         epoch: Epoch,
         promises: &[Signed<Promised>],
-        (header, state): (EntryHeader, State),
+        start: Place,
     ) -> Result<Response, HsmError> {
         let platform = self.platform.clone();
         let standing = self.standing()?;
-        let manifest = &standing.preparer.keys.manifest;
-        let start =
-            standing
-                .notary
-                .lead(&*platform, manifest, epoch, promises, (&header, &state))?;
-        standing.lead_from(epoch, header, state);
-        Ok(Response::Leading { start })
+        let deciders = standing.deciders_at(&start)?;
+        let header = &start.proposal.header;
+        let tip = standing
+            .notary
+            .lead(&*platform, &deciders, epoch, promises, header)?;
+        standing.lead_from(epoch, (start.proposal.header, start.state), deciders);
+        Ok(Response::Leading { start: tip })
     }
 
     fn propose<T: Table>(
@@ -431,10 +517,25 @@ impl<P: Platform> Vault<P> {
         Ok(standing.speculate(Kind::Clock, change.change.time, decided))
     }
 
+    fn propose_members(
+        &mut self,
+        change: &SignedManifest,
+        ready: &[Signed<Ready>],
+    ) -> Result<Response, HsmError> {
+        let standing = self.standing()?;
+        standing.can_propose(0)?;
+        let in_force = standing.in_force()?;
+        let now = standing.now();
+        let (header, state) = standing.newest();
+        let (manifest, decided) =
+            members::decide(&in_force, change, ready, (header, state.clone()))?;
+        Ok(standing.speculate_members(manifest, now, decided))
+    }
+
     fn notarise(
         &mut self,
         run: &[Proposal],
-        promises: &[Signed<Promised>],
+        start: Option<&EntryHeader>,
     ) -> Result<Response, HsmError> {
         let platform = self.platform.clone();
         let standing = self.standing()?;
@@ -442,7 +543,7 @@ impl<P: Platform> Vault<P> {
         let is_ours = |hash: &Digest, mark: &Digest| keys.is_marked(hash, mark);
         let notary = &mut standing.notary;
         let before = notary.anchor().tip;
-        let notarised = notary.notarise(&*platform, &keys.manifest, run, promises, is_ours)?;
+        let notarised = notary.notarise(&*platform, run, start, is_ours)?;
         let newest = run.last().filter(|_| notary.anchor().tip != before);
         if let Some(newest) = newest {
             standing.moved_to(&newest.header);
@@ -452,34 +553,69 @@ impl<P: Platform> Vault<P> {
 
     fn adopt(
         &mut self,
-        header: &EntryHeader,
+        place: &Place,
         certificate: &[Signed<Notarised>],
     ) -> Result<Response, HsmError> {
         let platform = self.platform.clone();
         let standing = self.standing()?;
-        let manifest = &standing.preparer.keys.manifest;
+        let deciders = standing.deciders_at(place)?;
+        let header = &place.proposal.header;
         let notary = &mut standing.notary;
         let before = notary.anchor().tip;
-        notary.adopt(&*platform, manifest, header, certificate)?;
+        notary.adopt(&*platform, &deciders, header, certificate)?;
         if notary.anchor().tip != before {
             standing.moved_to(header);
         }
         Ok(Response::Done)
     }
 
-    fn hand_over(&mut self, joiner: Joiner) -> Result<Response, HsmError> {
+    /// Order: anchor, then the secrets. A start in between ends what was begun.
+    fn retire(
+        &mut self,
+        place: &Place,
+        certificate: &[Signed<Notarised>],
+    ) -> Result<Response, HsmError> {
         let platform = self.platform.clone();
         let standing = self.standing()?;
-        let manifest = &standing.preparer.keys.manifest;
-        let secret = handover::seal(&standing.member, manifest, joiner, &*platform)?;
+        let deciders = standing.deciders_at(place)?;
+        let header = &place.proposal.header;
+        let since = standing.member.since.unwrap_or(0);
+        let notary = &mut standing.notary;
+        notary.retire(&*platform, &deciders, (header, since), certificate)?;
+        self.life = Life::Retired(header.fleet);
+        erase_secrets(&*platform)?;
+        Ok(Response::Done)
+    }
+
+    fn hand_over(
+        &mut self,
+        joiner: Joiner,
+        next: Option<&SignedManifest>,
+    ) -> Result<Response, HsmError> {
+        let platform = self.platform.clone();
+        let standing = self.standing()?;
+        let manifest = match next {
+            None => standing.preparer.keys.manifest.clone(),
+            Some(next) => {
+                // One that was kept away from the history would obey officers of long ago.
+                standing.can_propose(0)?;
+                let in_force = standing.in_force()?;
+                let greatest = members::greatest_member(&in_force, standing.newest().1);
+                Arc::new(members::next(&in_force, next, greatest)?)
+            }
+        };
+        let secret = handover::seal(&standing.member, &manifest, joiner, &*platform)?;
         Ok(Response::HandedOver { secret })
     }
 
     fn release(&mut self, certificate: &[Signed<Notarised>]) -> Result<Response, HsmError> {
         let standing = self.standing()?;
-        let manifest = &standing.preparer.keys.manifest;
-        let tip = standing.notary.check_certificate(manifest, certificate)?;
-        let answers = standing.release(&tip)?;
+        let first = certificate.first().ok_or(HsmError::CertificateInvalid)?;
+        let known = standing.deciders_of(&first.statement.tip);
+        let in_force = || Deciders::single(standing.preparer.keys.manifest.clone());
+        let deciders = known.unwrap_or_else(|_| in_force());
+        let tip = standing.notary.check_certificate(&deciders, certificate)?;
+        let answers = standing.release_certified(&tip)?;
         Ok(Response::Released { answers })
     }
 
@@ -503,4 +639,11 @@ impl<P: Platform> Vault<P> {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn erase_secrets(platform: &impl Platform) -> Result<(), HsmError> {
+    for blob in [Blob::Member, Blob::Draft] {
+        platform.erase(blob).map_err(|_| HsmError::Fault)?;
+    }
+    Ok(())
 }

@@ -27,6 +27,9 @@ pub enum Kind {
     /// The fleet's time set by its officers: the only entry whose time may be before the last.
     #[n(3)]
     Clock,
+    /// Another manifest in force: members come, go, or are exchanged.
+    #[n(4)]
+    Reconfigure,
 }
 
 /// The state format and rules of this code; raised by a change of members only.
@@ -119,6 +122,13 @@ pub struct State {
     /// Changes of the clock so far, so that none can be replayed.
     #[n(3)]
     pub clock_changes: u64,
+    /// Digest of the manifest before, for as long as no certificate shows that [`State::manifest`]
+    /// took its place: quorums of both decide the entry (DESIGN §6, reconfigure).
+    #[n(4)]
+    pub before: Option<Digest>,
+    /// The greatest number that a member ever had, once the members were changed: none comes back.
+    #[n(5)]
+    pub greatest_member: Option<MemberId>,
 }
 
 impl State {
@@ -163,7 +173,7 @@ pub struct Anchor {
     /// The newest entry notarised or adopted.
     #[n(5)]
     pub tip: Tip,
-    /// The member notarised its own removal.
+    /// The member saw a quorum's certificate that it is none any more. It never stands again.
     #[n(6)]
     pub retired: bool,
 }
@@ -283,7 +293,8 @@ pub struct SignedClockChange {
     pub officers: Vec<OfficerSignature>,
 }
 
-/// An officer's signature (label `strongroom/v1 clock`).
+/// An officer's signature: over a change of the clock (label `strongroom/v1 clock`) or a manifest
+/// (label `strongroom/v1 officers`).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct OfficerSignature {
     /// Whose.
@@ -292,6 +303,27 @@ pub struct OfficerSignature {
     /// Ed25519.
     #[n(1)]
     pub signature: Signature,
+}
+
+/// "I hold the fleet's secret, and wait for the change that takes me in": what a joiner's identity
+/// signs (label `strongroom/v1 ready`).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Ready {
+    /// The fleet.
+    #[n(0)]
+    pub fleet: FleetId,
+    /// The cell.
+    #[n(1)]
+    pub cell: CellId,
+    /// The incarnation.
+    #[n(2)]
+    pub incarnation: Incarnation,
+    /// Its slot.
+    #[n(3)]
+    pub member: MemberId,
+    /// Digest of the manifest that names it.
+    #[n(4)]
+    pub manifest: Digest,
 }
 
 /// A statement and its member's signature over it (label by type, see `strongroom-crypto`).

@@ -6,8 +6,9 @@
 //! sequence number, and may overtake others.
 
 use crate::entry::{
-    EntryHeader, Notarised, Promised, Proposal, Signed, SignedClockChange, State, Tip, Write,
+    EntryHeader, Notarised, Promised, Proposal, Ready, Signed, SignedClockChange, State, Tip, Write,
 };
+use crate::manifest::SignedManifest;
 use crate::tenant::{SignedTenantChange, TenantRefusal};
 use crate::{
     Epoch, FleetId, Handle, LogIndex, MemberId, ProcessId, PublicKey, RecordId, Signature,
@@ -46,18 +47,12 @@ pub enum Request {
     /// Go on where the anchor says, from what the host kept.
     #[n(3)]
     Resume {
-        /// Header of the anchor's tip.
+        /// The anchor's tip. Its mark is not looked at: the anchor vouches for it.
         #[n(0)]
-        header: EntryHeader,
-        /// Preimage of its state digest.
+        place: Place,
+        /// Of the tip; empty where that is the anchor's own tip. A member whose disk was lost goes
+        /// on from a copy of another's, which is newer than its anchor.
         #[n(1)]
-        state: State,
-        /// Manifest in force.
-        #[cbor(n(2), with = "minicbor::bytes")]
-        manifest: Vec<u8>,
-        /// Of the header's tip; empty where that is the anchor's own tip. A member whose disk was
-        /// lost goes on from a copy of another's, which is newer than its anchor.
-        #[n(3)]
         certificate: Vec<Signed<Notarised>>,
     },
     /// Promise an epoch to a leader.
@@ -82,12 +77,9 @@ pub enum Request {
         /// Promises that name this member and this start of it.
         #[n(1)]
         promises: Vec<Signed<Promised>>,
-        /// Header of the newest promised tip, to build on.
+        /// The newest promised tip, to build on.
         #[n(2)]
-        header: EntryHeader,
-        /// Preimage of its state digest.
-        #[n(3)]
-        state: State,
+        start: Place,
     },
     /// Open a client's envelope. Needs no state; any thread.
     #[n(6)]
@@ -141,10 +133,10 @@ pub enum Request {
         /// Their headers, as proposed.
         #[n(0)]
         run: Vec<Proposal>,
-        /// The leader's promises, where the run begins at its start and the own tip is another;
-        /// else none.
+        /// The header before the run, of a lower epoch, where the own tip is another: the leader's
+        /// start.
         #[n(1)]
-        promises: Vec<Signed<Promised>>,
+        start: Option<EntryHeader>,
     },
     /// Let go of the answers that a certificate pays for.
     #[n(11)]
@@ -176,9 +168,9 @@ pub enum Request {
     /// Move to an entry that a quorum sealed, from any branch. No vote.
     #[n(16)]
     Adopt {
-        /// Its header.
+        /// The entry.
         #[n(0)]
-        header: EntryHeader,
+        place: Place,
         /// `Notarised` for its tip by a quorum.
         #[n(1)]
         certificate: Vec<Signed<Notarised>>,
@@ -190,7 +182,53 @@ pub enum Request {
         #[n(0)]
         change: SignedClockChange,
     },
-    /// Seal the fleet secret to a member that the manifest in force names.
+    /// Say that the secret opens, and is that of the fleet whose manifest names this draft.
+    #[n(19)]
+    Ready {
+        /// Canonical bytes of the manifest that is to come into force.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        manifest: Vec<u8>,
+        /// The fleet secret as `HandOver` gave it.
+        #[n(1)]
+        secret: SealedSecret,
+    },
+    /// Become a member, once an entry names this draft as one.
+    #[n(20)]
+    Join {
+        /// The fleet secret as `HandOver` gave it.
+        #[n(0)]
+        secret: SealedSecret,
+        /// An entry, sealed or not, under a manifest that names it.
+        #[n(1)]
+        named: Place,
+        /// Where to stand: that entry, or a certified one before it.
+        #[n(2)]
+        base: Place,
+        /// `Notarised` for the base by a quorum.
+        #[n(3)]
+        certificate: Vec<Signed<Notarised>>,
+    },
+    /// Put another manifest in force.
+    #[n(21)]
+    ProposeMembers {
+        /// The manifest, and the officers of the one in force.
+        #[n(0)]
+        change: SignedManifest,
+        /// One of each member that the manifest in force does not name.
+        #[n(1)]
+        ready: Vec<Signed<Ready>>,
+    },
+    /// Leave for ever: erase the fleet secret, on proof that this member is none any more.
+    #[n(22)]
+    Retire {
+        /// An entry under a manifest that does not name it, decided by that one's members alone.
+        #[n(0)]
+        place: Place,
+        /// `Notarised` for its tip by a quorum.
+        #[n(1)]
+        certificate: Vec<Signed<Notarised>>,
+    },
+    /// Seal the fleet secret to a member that the manifest in force names, or the next one.
     #[n(17)]
     HandOver {
         /// Its slot.
@@ -202,8 +240,31 @@ pub enum Request {
         /// Its identity's signature over that key.
         #[n(2)]
         signature: Signature,
+        /// The manifest that is to name it, signed by the officers of the one in force; none where
+        /// that one does.
+        #[n(3)]
+        next: Option<SignedManifest>,
     },
 }
+
+/// An entry, and all that it takes to say who decides it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Place {
+    /// Its header, with the mark.
+    #[n(0)]
+    pub proposal: Proposal,
+    /// Preimage of its state digest.
+    #[n(1)]
+    pub state: State,
+    /// The manifest in force there; then the one before, where [`State::before`] names it.
+    #[n(2)]
+    pub manifests: Vec<ManifestBytes>,
+}
+
+/// Canonical bytes of a [`crate::manifest::Manifest`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct ManifestBytes(#[cbor(n(0), with = "minicbor::bytes")] pub Vec<u8>);
 
 /// A sealed leaf.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -224,12 +285,12 @@ pub enum Response {
     /// To `Draft`.
     #[n(1)]
     Drafted(#[n(0)] Drafted),
-    /// To `Genesis` and `Resume`: the state it stands at.
+    /// To `Genesis`, `Resume` and `Join`: where it stands.
     #[n(2)]
     Standing {
-        /// The tip's header.
+        /// The tip.
         #[n(0)]
-        header: EntryHeader,
+        proposal: Proposal,
         /// Its state.
         #[n(1)]
         state: State,
@@ -267,7 +328,7 @@ pub enum Response {
         #[n(0)]
         answer: Option<AnswerBytes>,
     },
-    /// To `Propose` and `ProposeTenant`.
+    /// To `Propose`, and to `ProposeTenant` and its like.
     #[n(7)]
     Proposed {
         /// The new entry.
@@ -293,7 +354,7 @@ pub enum Response {
         #[n(0)]
         answers: Vec<ReleasedAnswer>,
     },
-    /// To `Adopt`, `Forget` and `Shutdown`.
+    /// To `Adopt`, `Forget`, `Retire` and `Shutdown`.
     #[n(10)]
     Done,
     /// To `Inspect`.
@@ -311,10 +372,13 @@ pub enum Response {
     /// To `HandOver`.
     #[n(15)]
     HandedOver {
-        /// For the joiner's `Genesis`.
+        /// For the joiner's `Genesis`, or its `Ready` and `Join`.
         #[n(0)]
         secret: SealedSecret,
     },
+    /// To `Ready`.
+    #[n(16)]
+    Ready(#[n(0)] Signed<Ready>),
 }
 
 /// An answer for the client.
@@ -416,6 +480,13 @@ pub enum Phase {
         /// The greatest epoch promised.
         #[n(2)]
         promised: Epoch,
+    },
+    /// A member no more: it erased the fleet secret.
+    #[n(4)]
+    Retired {
+        /// The fleet that it left.
+        #[n(0)]
+        fleet: FleetId,
     },
 }
 
@@ -545,6 +616,12 @@ pub enum HsmError {
     /// Nothing released is behind this certificate on the own chain.
     #[n(15)]
     NotOnChain,
+    /// A joiner did not say that it is ready, or somebody else did in its name.
+    #[n(26)]
+    NotReady,
+    /// Too few officers of the manifest in force signed, or one of them twice.
+    #[n(27)]
+    OfficersInvalid,
     /// The proof does not match the speculative root.
     #[n(16)]
     ProofInvalid,
@@ -557,6 +634,9 @@ pub enum HsmError {
     /// The entry's time is ahead of this member's clock: offer it again.
     #[n(19)]
     TooEarly,
+    /// A change of members has no certificate yet: nothing is proposed above it.
+    #[n(28)]
+    Unsettled,
     /// Not in this phase of the HSM's life.
     #[n(20)]
     WrongPhase,

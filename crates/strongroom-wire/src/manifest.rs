@@ -4,6 +4,7 @@
 //! keys and the policy. The manifest of a later epoch may only tighten what the genesis says.
 
 use crate::codec::{Malformed, digest};
+use crate::entry::OfficerSignature;
 use crate::limits::{KEM_PUBLIC_BYTES, MEMBERS_MAX};
 use crate::{Digest, FleetId, KeyId, MemberId, PublicKey, Signature, UnixMs};
 use alloc::string::String;
@@ -60,6 +61,9 @@ pub struct Member {
     /// SHA-256 of the `SubjectPublicKeyInfo` by which its host is known to the other hosts.
     #[n(6)]
     pub host: Digest,
+    /// `host:port` at which other hosts dial it, where their configuration names no other.
+    #[n(7)]
+    pub address: Option<String>,
 }
 
 /// The attempt policy and its companions (DESIGN §5). Genesis decides; later only tighter.
@@ -141,6 +145,14 @@ pub enum ManifestError {
     Unsupported,
     /// No fleet key, or two of one id.
     FleetKeys,
+    /// Not the next epoch of the same fleet, after the manifest in force.
+    NotNext,
+    /// The fleet's keys, R, cells or auditors are others than before.
+    Changed,
+    /// A slot that stays has another identity, platform, class or measurement.
+    SlotExchanged,
+    /// A new slot's number was used before, or its class is below all others.
+    SlotUnfit,
 }
 
 impl Policy {
@@ -335,6 +347,99 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Checks that this may follow `before`: the next epoch of the same fleet, nowhere looser.
+    /// Officers, operator and admin key may be others: the officers of `before` say so.
+    ///
+    /// `greatest`: the greatest number that any member ever had.
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn check_follows(&self, before: &Self, greatest: MemberId) -> Result<(), ManifestError> {
+        self.check()?;
+        let next = before.epoch.checked_add(1) == Some(self.epoch)
+            && self.fleet == Some(before.fleet_id())
+            && self.previous == Some(before.digest());
+        if !next {
+            return Err(ManifestError::NotNext);
+        }
+        self.policy.check_tightens(&before.policy)?;
+        let same = self.keys == before.keys
+            && self.opaque == before.opaque
+            && self.rollback_tolerance == before.rollback_tolerance
+            && self.cells == before.cells
+            && self.auditors == before.auditors
+            && self.auditors_threshold == before.auditors_threshold;
+        if !same {
+            return Err(ManifestError::Changed);
+        }
+        let later = |at: UnixMs| before.not_after.is_some_and(|before| at > before);
+        let looser = self.resurrections_max > before.resurrections_max
+            || (self.officers_threshold == 0 && before.officers_threshold != 0)
+            || before.not_after.is_some() && self.not_after.is_none_or(later);
+        if looser {
+            return Err(ManifestError::Loosened);
+        }
+        let lowest = before.members.iter().map(|slot| slot.class).min();
+        for slot in &self.members {
+            match before.member(slot.id) {
+                Some(old) if !slot.is_same(old) => return Err(ManifestError::SlotExchanged),
+                Some(_) => {}
+                None => {
+                    let known = before.members.iter().any(|o| o.identity == slot.identity);
+                    if known || slot.id <= greatest || Some(slot.class) < lowest {
+                        return Err(ManifestError::SlotUnfit);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The greatest number of a member here.
+    pub fn greatest_member(&self) -> MemberId {
+        let numbers = self.members.iter().map(|slot| slot.id);
+        numbers.max().unwrap_or_default()
+    }
+}
+
+impl Member {
+    /// Whether this is the same HSM in the same slot. Its host, site and address may be others.
+    fn is_same(&self, other: &Self) -> bool {
+        self.identity == other.identity
+            && self.platform == other.platform
+            && self.class == other.class
+            && self.measurement == other.measurement
+    }
+}
+
+/// A manifest and the officers who want it. A genesis needs none: its digest is the fleet's id.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SignedManifest {
+    /// Canonical bytes of the [`Manifest`].
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub manifest: Vec<u8>,
+    /// Distinct officers of the manifest before, as many as its threshold (label
+    /// `strongroom/v1 officers`).
+    #[n(1)]
+    pub officers: Vec<OfficerSignature>,
+    /// The signature of the operator that it names (label `strongroom/v1 manifest signature`).
+    #[n(2)]
+    pub operator: Signature,
+}
+
+impl SignedManifest {
+    /// Decodes and checks the manifest, not its signatures.
+    ///
+    /// # Errors
+    /// [`Malformed`], also for a manifest that breaks a rule.
+    pub fn manifest(&self) -> Result<Manifest, Malformed> {
+        let manifest: Manifest = crate::decode(&self.manifest)?;
+        manifest.check().map_err(|_| Malformed::OutOfBounds)?;
+        Ok(manifest)
+    }
+}
+
 /// What `GET /v1/fleet` serves: the manifest and who vouches for it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Bundle {
@@ -344,6 +449,9 @@ pub struct Bundle {
     /// The operator's signature over it.
     #[n(1)]
     pub operator: Signature,
+    /// Every manifest from the genesis on, this one last; none while this one is the genesis.
+    #[n(2)]
+    pub history: Option<Vec<SignedManifest>>,
 }
 
 impl Bundle {
@@ -355,5 +463,55 @@ impl Bundle {
         let manifest: Manifest = crate::decode(&self.manifest)?;
         manifest.check().map_err(|_| Malformed::OutOfBounds)?;
         Ok(manifest)
+    }
+
+    /// The manifests of a fleet from its genesis to this one, each of which may follow the one
+    /// before. `signed` says whether the officers of one signed the next. None if this is no
+    /// manifest of that fleet: a later one says itself which fleet it is of, and could say anything.
+    pub fn chain(
+        &self,
+        fleet: FleetId,
+        signed: impl Fn(&Manifest, &SignedManifest) -> bool,
+    ) -> Option<Vec<Manifest>> {
+        let newest = self.manifest().ok()?;
+        let Some(history) = &self.history else {
+            let genesis = newest.epoch == 0 && newest.fleet_id() == fleet;
+            return genesis.then(|| [newest].into());
+        };
+        let (genesis, changes) = history.split_first()?;
+        let genesis = genesis.manifest().ok()?;
+        if genesis.epoch != 0 || genesis.fleet_id() != fleet {
+            return None;
+        }
+        let mut greatest = genesis.greatest_member();
+        let mut chain: Vec<Manifest> = [genesis].into();
+        for change in changes {
+            let next = change.manifest().ok()?;
+            let before = chain.last()?;
+            next.check_follows(before, greatest).ok()?;
+            if !signed(before, change) {
+                return None;
+            }
+            greatest = greatest.max(next.greatest_member());
+            chain.push(next);
+        }
+        (chain.last() == Some(&newest)).then_some(chain)
+    }
+
+    /// The bundle after a change.
+    #[must_use]
+    pub fn after(&self, change: &SignedManifest) -> Self {
+        let first = || SignedManifest {
+            manifest: self.manifest.clone(),
+            officers: Vec::new(),
+            operator: self.operator,
+        };
+        let mut history = self.history.clone().unwrap_or_else(|| [first()].into());
+        history.push(change.clone());
+        Self {
+            manifest: change.manifest.clone(),
+            operator: change.operator,
+            history: Some(history),
+        }
     }
 }

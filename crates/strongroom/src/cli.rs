@@ -274,6 +274,50 @@ pub(crate) enum Fleet {
         #[arg(long, value_name = "MS")]
         time: Option<u64>,
     },
+    /// Take members in: each runs already, with `node --join`
+    Add(Added),
+    /// Take members out for ever: they erase the fleet's secret when they hear of it
+    Remove(Removed),
+    /// Take members out and others in, in one change
+    Replace {
+        /// Number of a member that leaves
+        #[arg(long, value_name = "NUMBER", required = true)]
+        member: Vec<u8>,
+        #[command(flatten)]
+        added: Added,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Added {
+    /// What `node --join` wrote at a host that joins; several times for several of them
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) joiner: Vec<PathBuf>,
+    /// The name of the site where they stand
+    #[arg(long)]
+    pub(crate) site: Option<String>,
+    #[command(flatten)]
+    pub(crate) signers: Signers,
+}
+
+#[derive(Args)]
+pub(crate) struct Removed {
+    /// Number of a member that leaves
+    #[arg(long, value_name = "NUMBER", required = true)]
+    pub(crate) member: Vec<u8>,
+    #[command(flatten)]
+    pub(crate) signers: Signers,
+}
+
+#[derive(Args)]
+pub(crate) struct Signers {
+    /// File with an officer's seed (`founders.json` of a development fleet); several times for
+    /// several officers
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) officer: Vec<PathBuf>,
+    /// File with the operator's seed; by default the first officer's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) operator: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -285,6 +329,10 @@ pub(crate) struct Node {
     /// `GET /v1/fleet` of any member serves)
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) reseed: Option<PathBuf>,
+    /// Join the fleet of this bundle: writes `joiner.json` into the data directory, for `fleet add`,
+    /// and waits to be taken in
+    #[arg(long, value_name = "BUNDLE", conflicts_with = "reseed")]
+    pub(crate) join: Option<PathBuf>,
     /// Stop when standard input ends, as it does when the process that started this one is gone
     #[arg(long)]
     pub(crate) with_parent: bool,

@@ -18,7 +18,7 @@ use strongroom_client::{FileJournal, Journal as _, Os};
 use strongroom_crypto::random::Entropy as _;
 use strongroom_crypto::statement::SigningKey;
 use strongroom_node::genesis::{self, Founders, Plan};
-use strongroom_node::{Config, Node, NodeError};
+use strongroom_node::{Config, Joiner, Node, NodeError};
 use tracing_subscriber::EnvFilter;
 
 /// The keys of everyone who founds a fleet. In one file, so only for development.
@@ -234,6 +234,9 @@ pub(crate) async fn node(options: &NodeOptions) -> Result<(), Failure> {
         let bundle = std::fs::read(bundle).map_err(named)?;
         strongroom_node::reseed(&config, &bundle).await?;
     }
+    if let Some(bundle) = &options.join {
+        join(&config, bundle).await?;
+    }
     let node = Node::open(&config)?;
     tracing::info!(address = %node.address()?, "listening");
     let with_parent = options.with_parent;
@@ -244,6 +247,32 @@ pub(crate) async fn node(options: &NodeOptions) -> Result<(), Failure> {
         }
     };
     Ok(node.run(stop).await?)
+}
+
+/// Waits to be taken in, unless this host was.
+async fn join(config: &Config, bundle: &Path) -> Result<(), Failure> {
+    let named = |error: std::io::Error| Failure::usage(format!("{}: {error}", bundle.display()));
+    let bundle = std::fs::read(bundle).map_err(named)?;
+    let tell = |joiner: &Joiner| {
+        let text = serde_json::to_vec_pretty(joiner).unwrap_or_default();
+        let path = config.data.join("joiner.json");
+        let failed = |error| NodeError::Config(format!("{}: {error}", path.display()));
+        let journal = FileJournal::open(&config.data);
+        let journal = journal.map_err(|error| NodeError::Config(error.to_string()))?;
+        journal
+            .put("joiner.json", &text)
+            .map_err(|error| failed(error.to_string()))?;
+        eprintln!(
+            "waiting to be taken in: strongroom fleet add --joiner {} --officer FILE",
+            path.display()
+        );
+        Ok(())
+    };
+    let joined = strongroom_node::join(config, &bundle, tell);
+    tokio::select! {
+        joined = joined => Ok(joined?),
+        () = stopped() => std::process::exit(0),
+    }
 }
 
 /// Until standard input, a pipe, ends: whoever holds its other end is gone.

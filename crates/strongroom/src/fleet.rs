@@ -1,5 +1,7 @@
 //! `fleet`: what an operator asks of the fleet as a whole.
 
+mod members;
+
 use crate::cli::Fleet;
 use crate::output::{Failure, Kind, Output};
 use crate::profile::Profile;
@@ -41,6 +43,7 @@ struct Applied {
     root: String,
     time_ms: u64,
     clock_changes: u64,
+    greatest_member: Option<u8>,
 }
 
 /// Clocks further apart than this are a fault, ms: half of what notaries allow.
@@ -53,6 +56,11 @@ pub(crate) async fn run(profile: &Profile, command: &Fleet, output: Output) -> R
     match command {
         Fleet::Doctor => doctor(profile, output).await,
         Fleet::Clock { officer, time } => clock(profile, officer, *time, output).await,
+        Fleet::Add(added) => members::add(profile, added, output).await,
+        Fleet::Remove(removed) => members::remove(profile, removed, output).await,
+        Fleet::Replace { member, added } => {
+            members::replace(profile, (member, added), output).await
+        }
     }
 }
 
@@ -169,20 +177,16 @@ fn compared(said: &[Status], fleet: &str) -> Vec<String> {
     faults
 }
 
-/// The seed of an officer, in a file of founders.
-#[derive(Deserialize)]
-struct Officer {
-    officer: String,
-}
-
-fn officer_key(path: &Path) -> Result<SigningKey, Failure> {
+/// The key whose seed stands under that name in a file of founders: `officer`, `operator`.
+fn key_of(path: &Path, whose: &str) -> Result<SigningKey, Failure> {
     let named =
         |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
     let text = std::fs::read(path).map_err(|error| named(&error))?;
-    let officer: Officer = serde_json::from_slice(&text).map_err(|error| named(&error))?;
-    let seed = hex::decode(&officer.officer).ok();
+    let seeds: serde_json::Value = serde_json::from_slice(&text).map_err(|error| named(&error))?;
+    let seed = seeds.get(whose).and_then(serde_json::Value::as_str);
+    let seed = seed.and_then(|seed| hex::decode(seed).ok());
     let seed = seed.and_then(|seed| <[u8; 32]>::try_from(seed).ok());
-    let seed = seed.ok_or_else(|| named(&"the officer's seed is not 32 bytes in hex"))?;
+    let seed = seed.ok_or_else(|| named(&format!("no seed of 32 bytes in hex for {whose}")))?;
     Ok(SigningKey::from_seed(&seed))
 }
 
@@ -192,7 +196,7 @@ async fn clock(
     time: Option<u64>,
     output: Output,
 ) -> Result<(), Failure> {
-    let key = officer_key(officer)?;
+    let key = key_of(officer, "officer")?;
     let (nodes, any) = profile.nodes()?;
     let asked = nodes.iter().map(|(_, http)| status(http));
     let answers = futures::future::join_all(asked).await;

@@ -191,8 +191,15 @@ impl Profile {
         let (authority, servers) = (self.authority()?, self.servers());
         let http =
             Http::to_any(&servers, authority.as_deref()).map_err(strongroom_client::Error::from)?;
-        let roots = Roots {
-            fleet,
+        let roots = self.roots()?;
+        let source = self.source(fleet)?;
+        Ok(Vault::connect(http, &roots, source, self.journal.clone()).await?)
+    }
+
+    /// What this profile trusts.
+    pub(crate) fn roots(&self) -> Result<Roots, Failure> {
+        Ok(Roots {
+            fleet: self.fleet()?,
             attempts_max: 10,
             members_min: 1,
             rollback_tolerance_min: self.settings.rollback_tolerance_min,
@@ -201,9 +208,7 @@ impl Profile {
                 Class::AtRest => PlatformClass::AtRest,
                 Class::Isolating => PlatformClass::Isolating,
             },
-        };
-        let source = self.source(fleet)?;
-        Ok(Vault::connect(http, &roots, source, self.journal.clone()).await?)
+        })
     }
 
     /// The account's name: a password must not contain it.

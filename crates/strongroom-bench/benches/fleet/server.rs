@@ -274,6 +274,7 @@ fn configs(dir: &Path, members: u8) -> Vec<Config> {
             record: None,
             peers: (members > 1).then(|| PeersConfig {
                 listen: ports[&id],
+                address: None,
                 addresses: addresses.collect(),
             }),
         }

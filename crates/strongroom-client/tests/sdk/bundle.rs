@@ -4,8 +4,9 @@ use super::fleet::{genesis, hsm, operator};
 use super::hsm::Hsm;
 use strongroom_client::{BundleError as E, Fleet, Roots};
 use strongroom_crypto::statement::{self, Label, SigningKey};
-use strongroom_wire::manifest::{Bundle, Manifest, PlatformClass};
-use strongroom_wire::{FleetId, Signature, decode, encode};
+use strongroom_wire::entry::OfficerSignature;
+use strongroom_wire::manifest::{Bundle, Manifest, PlatformClass, SignedManifest};
+use strongroom_wire::{FleetId, PublicKey, Signature, decode, encode};
 
 /// The floor that the genesis of three members just passes.
 fn floor(fleet: FleetId) -> Roots {
@@ -25,6 +26,7 @@ fn check_signed(manifest: &Manifest, key: &SigningKey, label: Label) -> Option<E
     let bundle = encode(&Bundle {
         manifest: bytes,
         operator: signature,
+        history: None,
     });
     Fleet::from_bundle(&bundle, &floor(manifest.fleet_id())).err()
 }
@@ -72,6 +74,132 @@ fn a_later_manifest_that_claims_the_fleets_id_is_refused() {
         manifest.previous = Some(manifest.digest());
     });
     assert_eq!(refused, Some(E::WrongFleet));
+}
+
+/// An officer by number.
+fn officer(number: u8) -> SigningKey {
+    SigningKey::from_seed(&[0xA0 + number; 32])
+}
+
+/// A genesis of two officers of three, and the next manifest, which leaves one member out.
+fn history() -> (Manifest, Manifest) {
+    let mut genesis = genesis(4);
+    genesis.officers = (0..3).map(|n| PublicKey(officer(n).public())).collect();
+    genesis.officers_threshold = 2;
+    let mut next = genesis.clone();
+    next.fleet = Some(genesis.fleet_id());
+    next.epoch = 1;
+    next.previous = Some(genesis.digest());
+    next.members.pop();
+    (genesis, next)
+}
+
+fn signed(manifest: &Manifest, officers: &[u8]) -> SignedManifest {
+    let bytes = encode(manifest);
+    let sign = |key: &SigningKey, label| Signature(statement::sign(key, label, &bytes));
+    let officers = officers.iter().map(|number| OfficerSignature {
+        officer: PublicKey(officer(*number).public()),
+        signature: sign(&officer(*number), Label::Officers),
+    });
+    SignedManifest {
+        officers: officers.collect(),
+        operator: sign(&operator(), Label::Manifest),
+        manifest: bytes.clone(),
+    }
+}
+
+/// The bundle of a genesis after changes, whatever they are, for the fleet of the genesis.
+fn after(genesis: &Manifest, changes: &[SignedManifest]) -> Option<E> {
+    let first = signed(genesis, &[]);
+    let bundle = Bundle {
+        manifest: first.manifest,
+        operator: first.operator,
+        history: None,
+    };
+    let bundle = changes
+        .iter()
+        .fold(bundle, |bundle, change| bundle.after(change));
+    Fleet::from_bundle(&encode(&bundle), &floor(genesis.fleet_id())).err()
+}
+
+#[test]
+fn a_later_manifest_is_accepted_as_its_officers_signed_it() {
+    let (genesis, next) = history();
+    assert_eq!(after(&genesis, &[signed(&next, &[0, 1])]), None);
+    // And one more, by the officers of that one.
+    let mut third = next.clone();
+    third.epoch = 2;
+    third.previous = Some(next.digest());
+    third.policy.attempts_max -= 1;
+    let changes = [signed(&next, &[0, 1]), signed(&third, &[1, 2])];
+    assert_eq!(after(&genesis, &changes), None);
+    // Not without the one between.
+    assert_eq!(after(&genesis, &changes[1..]), Some(E::WrongFleet));
+    // Nor where another genesis is put under it.
+    let mut other = genesis.clone();
+    other.admin.0[0] ^= 1;
+    assert_eq!(after(&other, &changes), Some(E::WrongFleet));
+}
+
+#[test]
+fn a_later_manifest_that_too_few_officers_signed_is_refused() {
+    let (genesis, next) = history();
+    for officers in [&[0][..], &[], &[0, 0], &[0, 3], &[0, 1, 4]] {
+        let change = signed(&next, officers);
+        assert_eq!(
+            after(&genesis, &[change]),
+            Some(E::WrongFleet),
+            "{officers:?}"
+        );
+    }
+    // Officers that it names itself are none of the genesis.
+    let mut own = next.clone();
+    own.officers = vec![
+        PublicKey(officer(7).public()),
+        PublicKey(officer(8).public()),
+    ];
+    assert_eq!(
+        after(&genesis, &[signed(&own, &[7, 8])]),
+        Some(E::WrongFleet)
+    );
+    // Signed, but for something else.
+    let mut change = signed(&next, &[0, 1]);
+    let bytes = change.manifest.clone();
+    let wrong = statement::sign(&officer(1), Label::Clock, &bytes);
+    change.officers[1].signature = Signature(wrong);
+    assert_eq!(after(&genesis, &[change]), Some(E::WrongFleet));
+}
+
+#[test]
+fn a_later_manifest_that_loosens_the_fleet_is_refused_whoever_signed_it() {
+    let (genesis, next) = history();
+    let loosened: [fn(&mut Manifest); 6] = [
+        |m| m.policy.attempts_max = 10,
+        |m| m.opaque.0[0] ^= 1,
+        |m| m.keys[0].public[0] ^= 1,
+        |m| m.rollback_tolerance = 0,
+        |m| m.members[0].identity.0[0] ^= 1,
+        |m| m.epoch = 2,
+    ];
+    let mut strict = genesis.clone();
+    strict.policy.attempts_max = 5;
+    strict.rollback_tolerance = 1;
+    for change in loosened {
+        let mut next = Manifest {
+            fleet: Some(strict.fleet_id()),
+            previous: Some(strict.digest()),
+            policy: strict.policy.clone(),
+            rollback_tolerance: 1,
+            ..next.clone()
+        };
+        assert_eq!(after(&strict, &[signed(&next, &[0, 1])]), None);
+        change(&mut next);
+        let refused = after(&strict, &[signed(&next, &[0, 1])]);
+        assert!(
+            matches!(refused, Some(E::WrongFleet | E::Malformed)),
+            "{refused:?}"
+        );
+    }
 }
 
 #[test]
@@ -124,6 +252,7 @@ fn a_fleet_below_the_floor_is_refused_on_each_count() {
         encode(&Bundle {
             manifest: bytes,
             operator: Signature(signature),
+            history: None,
         })
     };
     // Fewer guesses than the manifest allows.

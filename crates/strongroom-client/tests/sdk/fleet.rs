@@ -27,6 +27,7 @@ pub fn genesis(members: u8) -> Manifest {
         measurement: Digest([0; 32]),
         site: format!("site {id}"),
         host: Digest([id; 32]),
+        address: None,
     };
     Manifest {
         version: 1,

@@ -123,6 +123,7 @@ impl Hsm {
         encode(&Bundle {
             manifest,
             operator: Signature(signature),
+            history: None,
         })
     }
 

@@ -6,14 +6,16 @@ use super::host::Host;
 use super::{Channels, EngineError, Job, Operation, Watched};
 use crate::link::LinkError;
 use crate::metrics::{self, BATCH, COMMIT};
+use crate::store::StoreError;
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 use strongroom_peers::Incoming;
 use strongroom_replica::{Beginning, Logged, Message, Replica, Timing};
 use strongroom_wire::decode;
-use strongroom_wire::entry::{Entry, SignedClockChange};
+use strongroom_wire::entry::{Entry, Ready, Signed, SignedClockChange};
 use strongroom_wire::frame::{HsmError, LeafBytes, LeftOut, Request, Response};
 use strongroom_wire::limits::BATCH_MAX;
+use strongroom_wire::manifest::SignedManifest;
 use strongroom_wire::tenant::{SignedTenantChange, TenantChange, TenantRefusal};
 use tokio::sync::oneshot;
 
@@ -35,6 +37,7 @@ pub(super) struct Driver {
 enum Waits {
     Tenant(oneshot::Sender<Result<(), TenantRefusal>>),
     Clock(oneshot::Sender<Result<(), HsmError>>),
+    Members(oneshot::Sender<Result<(), HsmError>>),
 }
 
 /// What there is to do next.
@@ -47,15 +50,17 @@ enum Event {
 }
 
 impl Driver {
-    pub(super) fn new(host: Host, beginning: Beginning) -> Self {
-        Self {
-            replica: Replica::new(host, Timing::default(), beginning, 0),
+    pub(super) fn new(host: Host, beginning: Beginning) -> Result<Self, EngineError> {
+        let replica = Replica::new(host, Timing::default(), beginning, 0);
+        let replica = replica.ok_or(StoreError::Corrupt("the fleet bundle"))?;
+        Ok(Self {
+            replica,
             began: Instant::now(),
             waiting: VecDeque::new(),
             change: None,
             since: None,
             left_out: Vec::new(),
-        }
+        })
     }
 
     /// Does what is due.
@@ -86,9 +91,13 @@ impl Driver {
             self.publish(watched);
             match self.next(channels) {
                 Event::Message(incoming) => self.message(&incoming)?,
-                Event::Jobs | Event::Due => {}
+                Event::Jobs => self.sync()?,
+                Event::Due => {}
                 Event::Stop => return Err(EngineError::Stopping),
                 Event::HsmGone => return Err(LinkError::Closed.into()),
+            }
+            if self.replica.hands().retired {
+                return Err(EngineError::Retired);
             }
             if let Some(from) = self.replica.hands().behind.take()
                 && self.replica.leads().is_none()
@@ -153,6 +162,18 @@ impl Driver {
         })
     }
 
+    /// Does what needs no leader.
+    fn sync(&mut self) -> Result<(), EngineError> {
+        let is_sync = |job: &Job| matches!(job, Job::Sync(_));
+        while let Some(at) = self.waiting.iter().position(is_sync) {
+            if let Some(Job::Sync(done)) = self.waiting.remove(at) {
+                self.replica.hands().store.append(&[])?;
+                let _ = done.send(());
+            }
+        }
+        Ok(())
+    }
+
     fn message(&mut self, incoming: &Incoming) -> Result<(), EngineError> {
         let now = self.now();
         match Message::from_bytes(&incoming.body) {
@@ -179,7 +200,9 @@ impl Driver {
             }
             match self.change.take() {
                 Some(Waits::Tenant(answer)) => drop(answer.send(Ok(()))),
-                Some(Waits::Clock(answer)) => drop(answer.send(Ok(()))),
+                Some(Waits::Clock(answer) | Waits::Members(answer)) => {
+                    let _ = answer.send(Ok(()));
+                }
                 None => {}
             }
             let mut operations = self.again()?;
@@ -205,7 +228,13 @@ impl Driver {
                         proposed = true;
                         break;
                     }
-                    change @ (Job::Tenant(..) | Job::Clock(..)) => {
+                    Job::Members(change, ready, answer) if operations.is_empty() => {
+                        self.change_members(change, ready, answer)?;
+                        proposed = true;
+                        break;
+                    }
+                    Job::Sync(_) => {}
+                    change @ (Job::Tenant(..) | Job::Clock(..) | Job::Members(..)) => {
                         self.waiting.push_front(change);
                         break;
                     }
@@ -259,10 +288,7 @@ impl Driver {
             state,
             writes,
         };
-        self.replica.replicate(Logged {
-            entry,
-            tenant: None,
-        })
+        self.replica.replicate(entry.into())
     }
 
     /// Evaluates what was left out once more, with the leaf as it is now; gives up after three
@@ -335,7 +361,12 @@ impl Driver {
                 };
                 let tenant = crate::admission::changed(&host.store, parsed)?;
                 self.change = Some(Waits::Tenant(answer));
-                self.replica.replicate(Logged { entry, tenant })
+                let manifest = None;
+                self.replica.replicate(Logged {
+                    entry,
+                    tenant,
+                    manifest,
+                })
             }
             _ => Err(LinkError::Unexpected.into()),
         }
@@ -360,8 +391,45 @@ impl Driver {
                     writes,
                 };
                 self.change = Some(Waits::Clock(answer));
-                let tenant = None;
-                self.replica.replicate(Logged { entry, tenant })
+                self.replica.replicate(entry.into())
+            }
+            Err(LinkError::Hsm(error)) => {
+                let _ = answer.send(Err(error));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Err(LinkError::Unexpected.into()),
+        }
+    }
+
+    fn change_members(
+        &mut self,
+        change: SignedManifest,
+        ready: Vec<Signed<Ready>>,
+        answer: oneshot::Sender<Result<(), HsmError>>,
+    ) -> Result<(), EngineError> {
+        let host = self.replica.hands();
+        let request = Request::ProposeMembers {
+            change: change.clone(),
+            ready,
+        };
+        match host.call(&request) {
+            Ok(Response::Proposed {
+                proposal,
+                state,
+                writes,
+                ..
+            }) => {
+                let entry = Entry {
+                    proposal,
+                    state,
+                    writes,
+                };
+                self.change = Some(Waits::Members(answer));
+                self.replica.replicate(Logged {
+                    manifest: Some(change),
+                    ..entry.into()
+                })
             }
             Err(LinkError::Hsm(error)) => {
                 let _ = answer.send(Err(error));

@@ -2,10 +2,13 @@
 
 use super::{EngineError, Operation};
 use crate::admission::Admission;
+use crate::join;
 use crate::link::{Link, LinkError};
 use crate::metrics::{self, REPLICA_EVENTS};
+use crate::roster::Rosters;
 use crate::store::Store;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use strongroom_peers::Peers;
 use strongroom_replica::{Certificate, Hands, Logged, Message, News, Trouble};
@@ -23,12 +26,16 @@ pub(super) struct Host {
     pub(super) trie: Trie<Store>,
     pub(super) admission: Arc<Admission>,
     pub(super) peers: Option<Peers>,
+    pub(super) rosters: Rosters,
+    pub(super) data: PathBuf,
     /// What the entry under way was proposed for.
     pub(super) under_way: HashMap<Handle, Operation>,
     /// Operations that the newest entry left out.
     pub(super) left: Vec<Operation>,
     /// Whoever this host must copy the store from.
     pub(super) behind: Option<MemberId>,
+    /// Its HSM left the fleet.
+    pub(super) retired: bool,
 }
 
 impl Host {
@@ -68,7 +75,14 @@ impl Hands for Host {
     }
 
     fn append(&mut self, entries: &[&Logged]) -> Result<(), EngineError> {
-        Ok(self.store.append(entries)?)
+        self.store.append(entries)?;
+        for change in entries.iter().filter_map(|logged| logged.manifest.as_ref()) {
+            // Its members take part in deciding it: they must be reached before it is applied.
+            if let Ok(manifest) = change.manifest() {
+                self.rosters.expect(manifest);
+            }
+        }
+        Ok(())
     }
 
     fn logged(&self, index: LogIndex, hash: &Digest) -> Result<Option<Logged>, EngineError> {
@@ -89,6 +103,11 @@ impl Hands for Host {
         self.store.apply(logged, certificate, pages)?;
         if logged.tenant.is_some() {
             self.admission.refresh(&self.store)?;
+        }
+        if logged.manifest.is_some()
+            && let Some(bundle) = self.store.bundle()?
+        {
+            self.rosters.put_in_force(&bundle)?;
         }
         metrics::standing(logged.header(), &logged.entry.state);
         Ok(())
@@ -148,6 +167,16 @@ impl Hands for Host {
             News::Refused(error) => {
                 tracing::warn!(%error, "the HSM refused a step of replication");
                 "refused"
+            }
+            News::Joined => {
+                tracing::info!("the HSM is a member of the fleet");
+                join::joined(&self.data);
+                "joined"
+            }
+            News::Retired => {
+                tracing::warn!("the HSM left the fleet, and erased its secret");
+                self.retired = true;
+                "retired"
             }
         };
         ::metrics::counter!(REPLICA_EVENTS, "event" => name).increment(1);

@@ -7,16 +7,18 @@
 use super::driver::Driver;
 use super::host::Host;
 use super::{EngineError, Settings};
+use crate::join;
 use crate::link::{Link, LinkError};
 use crate::metrics;
+use crate::roster::Roster;
 use crate::store::{Standing, Store, StoreError};
 use std::collections::HashMap;
 use strongroom_replica::{Beginning, Certificate, Logged};
 use strongroom_tree::prover::Trie;
-use strongroom_wire::decode;
-use strongroom_wire::entry::Tip;
-use strongroom_wire::frame::{FRAME_VERSION, Phase, Request, Response};
-use strongroom_wire::manifest::Bundle;
+use strongroom_wire::entry::{State, Tip};
+use strongroom_wire::frame::{FRAME_VERSION, ManifestBytes, Phase, Place, Request, Response};
+use strongroom_wire::manifest::Manifest;
+use strongroom_wire::{Epoch, encode};
 
 /// Pages of the trie kept in memory, each about 2 KiB; twice as many at most.
 const CACHE_PAGES: usize = 16 * 1024;
@@ -32,54 +34,116 @@ pub(super) fn resume(settings: &Settings, store: Store, link: Link) -> Result<Dr
     let Response::Welcome(welcome) = host.call(&Request::Hello { version })? else {
         return Err(LinkError::Unexpected.into());
     };
-    let Phase::Waiting {
-        tip,
-        promised,
-        fleet,
-    } = welcome.phase
-    else {
-        return Err(stranger());
-    };
-    let standing = host.store.standing()?.ok_or_else(stranger)?;
-    if standing.header.fleet != fleet {
-        return Err(stranger());
-    }
-    let (tail, certificate) = between(&host.store, &standing, &tip)?;
+    let mut standing = host.store.standing()?.ok_or_else(stranger)?;
     let bundle = host.store.bundle()?.ok_or_else(stranger)?;
-    let bundle: Bundle = decode(&bundle).map_err(|_| StoreError::Corrupt("the fleet bundle"))?;
-    let (header, state) = match tail.last() {
-        Some(newest) => (newest.header().clone(), newest.entry.state.clone()),
-        None => (standing.header.clone(), standing.state.clone()),
-    };
-    let anchor = header.tip();
-    let resume = Request::Resume {
-        header,
-        state,
-        manifest: bundle.manifest,
-        certificate,
-    };
-    let Response::Standing { .. } = host.call(&resume)? else {
-        return Err(LinkError::Unexpected.into());
+    let roster = Roster::of(&bundle)?;
+    let (joining, stands) = match welcome.phase {
+        Phase::Waiting {
+            tip,
+            promised,
+            fleet,
+        } if standing.header.fleet == fleet => {
+            join::joined(&settings.data);
+            (None, stand(&host, &roster, &mut standing, &tip, promised)?)
+        }
+        Phase::Drafted => {
+            let invited = join::invited(&settings.data).ok_or_else(stranger)?;
+            let stands = Stands {
+                anchor: standing.header.tip(),
+                promised: Epoch(0),
+                tail: Vec::new(),
+            };
+            (Some(invited.secret), stands)
+        }
+        Phase::Retired { .. } => return Err(EngineError::Retired),
+        _ => return Err(stranger()),
     };
     metrics::standing(&standing.header, &standing.state);
     let beginning = Beginning {
         me: settings.member,
-        manifest: settings.manifest.clone(),
+        manifests: roster.chain,
+        joining,
         process: welcome.process,
-        anchor,
-        promised: promised.max(anchor.epoch),
+        anchor: stands.anchor,
+        promised: stands.promised,
         seed: seed(&welcome.process.0),
-        header: standing.header,
+        proposal: standing.proposal(),
         state: standing.state,
         certificate: standing.certificate,
-        tail,
+        tail: stands.tail,
     };
-    Ok(Driver::new(host, beginning))
+    Driver::new(host, beginning)
+}
+
+/// Where an HSM stands, and what its host has above what it applied.
+struct Stands {
+    anchor: Tip,
+    promised: Epoch,
+    tail: Vec<Logged>,
+}
+
+/// Has a member go on.
+fn stand(
+    host: &Host,
+    roster: &Roster,
+    standing: &mut Standing,
+    tip: &Tip,
+    promised: Epoch,
+) -> Result<Stands, EngineError> {
+    let (tail, certificate) = between(&host.store, standing, tip)?;
+    let (proposal, state) = match tail.last() {
+        Some(newest) => (newest.entry.proposal.clone(), newest.entry.state.clone()),
+        None => (standing.proposal(), standing.state.clone()),
+    };
+    let anchor = proposal.header.tip();
+    for change in tail.iter().filter_map(|logged| logged.manifest.as_ref()) {
+        if let Ok(manifest) = change.manifest() {
+            host.rosters.expect(manifest);
+        }
+    }
+    let manifests = manifests_of(&state, roster, &tail)?;
+    let place = Place {
+        proposal,
+        state,
+        manifests,
+    };
+    let resume = Request::Resume { place, certificate };
+    let Response::Standing { proposal, .. } = host.call(&resume)? else {
+        return Err(LinkError::Unexpected.into());
+    };
+    if proposal.header == standing.header {
+        // A store of an earlier version has none.
+        standing.mark = Some(proposal.mark);
+    }
+    Ok(Stands {
+        anchor,
+        promised: promised.max(anchor.epoch),
+        tail,
+    })
+}
+
+/// The manifests that a state names.
+fn manifests_of(
+    state: &State,
+    roster: &Roster,
+    tail: &[Logged],
+) -> Result<Vec<ManifestBytes>, StoreError> {
+    let logged = tail.iter().filter_map(|logged| logged.manifest.as_ref());
+    let logged = logged.filter_map(|change| change.manifest().ok());
+    let known: Vec<Manifest> = roster.chain.iter().map(|it| Manifest::clone(it)).collect();
+    let known: Vec<Manifest> = known.into_iter().chain(logged).collect();
+    let named = state.manifest.iter().chain(&state.before);
+    let manifests = named.map(|digest| {
+        let found = known.iter().find(|manifest| manifest.digest() == *digest);
+        found.map(|manifest| ManifestBytes(encode(manifest)))
+    });
+    let manifests: Option<Vec<ManifestBytes>> = manifests.collect();
+    manifests.ok_or(StoreError::Corrupt("the fleet bundle"))
 }
 
 fn hands(settings: &Settings, store: Store, link: Link) -> Result<Host, EngineError> {
     // Alone there is nobody to send old entries to.
-    let alone = settings.manifest.members.len() == 1;
+    let alone = settings.peers.is_none();
     let store = store.keeping(if alone { 0 } else { settings.log_kept });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -92,6 +156,9 @@ fn hands(settings: &Settings, store: Store, link: Link) -> Result<Host, EngineEr
         store,
         admission: settings.admission.clone(),
         peers: settings.peers.clone(),
+        rosters: settings.rosters.clone(),
+        data: settings.data.clone(),
+        retired: false,
         under_way: HashMap::new(),
         left: Vec::new(),
         behind: None,

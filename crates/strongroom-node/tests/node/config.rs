@@ -32,8 +32,8 @@ fn a_file_that_is_none_or_has_unknown_keys_is_refused_with_its_name_and_line() {
         ("listen = \n".to_owned(), "line 1"),
         (format!("{base}[peers]\n"), "listen"),
         (
-            format!("{base}[peers]\nlisten = \"127.0.0.1:0\"\n"),
-            "addresses",
+            format!("{base}[peers]\nlisten = \"127.0.0.1:0\"\nadresses = {{}}\n"),
+            "adresses",
         ),
     ] {
         std::fs::write(&path, text).unwrap();

@@ -12,6 +12,7 @@ use strongroom_node::engine::{
 };
 use strongroom_node::link::Opening;
 use strongroom_node::record::Recorder;
+use strongroom_node::roster::{Roster, Rosters};
 use strongroom_wire::MemberId;
 use strongroom_wire::frame::Request;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -40,7 +41,8 @@ impl Engine {
             log_kept: 0,
             admission: Arc::new(Admission::new(server.fleet, fleet.manifest().admin)),
             member: MemberId(1),
-            manifest: fleet.manifest().clone(),
+            rosters: Rosters::new(Roster::of(&bundle).unwrap()),
+            data: server.config.data.clone(),
             peers: None,
             recorder: Recorder::default(),
         };

@@ -43,6 +43,7 @@ fn ways(count: usize) -> Vec<Option<PeersConfig>> {
     let ways = taken.iter().map(|taken| {
         Some(PeersConfig {
             listen: taken.local_addr().unwrap(),
+            address: None,
             addresses: addresses.clone(),
         })
     });

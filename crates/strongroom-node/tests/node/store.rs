@@ -37,6 +37,7 @@ fn after(previous: &EntryHeader, kind: Kind, leaf: &[u8]) -> Logged {
     };
     Logged {
         entry,
+        manifest: None,
         tenant: None,
     }
 }
@@ -79,6 +80,7 @@ pub fn founded(dir: &Path) -> Store {
         header: genesis(),
         state: State::default(),
         certificate: Vec::new(),
+        mark: None,
     };
     store.found(b"bundle", &standing).unwrap();
     store
@@ -195,6 +197,7 @@ fn where_the_store_stands_its_certificate_and_its_leaves_are_kept_with_the_next_
         header: entries[0].header().clone(),
         state: entries[0].entry.state.clone(),
         certificate,
+        mark: Some(entries[0].entry.proposal.mark),
     };
     assert_eq!(store.standing().unwrap().as_ref(), Some(&standing));
     store.append(&[&entries[1]]).unwrap();

@@ -154,6 +154,7 @@ fn planned(
         record,
         peers: Some(PeersConfig {
             listen: peer,
+            address: None,
             addresses: addresses.collect(),
         }),
     };

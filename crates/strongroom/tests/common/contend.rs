@@ -19,6 +19,9 @@ use strongroom_crypto::wrap::Root;
 
 const SLOT: Slot = Slot(0);
 
+/// Accounts so far: those who come later contend for other records.
+static ACCOUNTS: AtomicU32 = AtomicU32::new(0);
+
 /// A record for which several clients contend.
 struct Contended {
     account: String,
@@ -58,7 +61,7 @@ impl Contenders {
         };
         for number in 0..records {
             let record = Arc::new(Contended {
-                account: format!("contended {number}"),
+                account: format!("contended {}", ACCOUNTS.fetch_add(1, Ordering::Relaxed)),
                 recorder: Recorder::default(),
                 root: Root::generate(&Os),
                 code: AtomicU32::new(0),

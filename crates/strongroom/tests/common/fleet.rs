@@ -4,6 +4,7 @@ use super::{PROGRAM, run};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -59,9 +60,9 @@ impl Fleet {
             "dev stops in order, its members with it"
         );
         let configs = ready["members"].as_array().unwrap().iter();
-        let configs = configs.map(|member| PathBuf::from(member["config"].as_str().unwrap()));
+        let configs = configs.filter_map(|member| member["config"].as_str());
         let members = configs.map(|config| Member {
-            config,
+            config: PathBuf::from(config),
             node: None,
             program: vec![program.to_owned()],
         });
@@ -71,11 +72,40 @@ impl Fleet {
         }
     }
 
+    /// A fleet of one, with a line for others; it does not run.
+    pub fn alone() -> Self {
+        let mut fleet = Self::founded(1, PROGRAM);
+        let place = fleet.place.path();
+        let profile = std::fs::read(place.join("phone/profile.json")).unwrap();
+        let profile: Value = serde_json::from_slice(&profile).unwrap();
+        let listen = profile["server"].as_str().unwrap();
+        let listen = listen.trim_start_matches("https://");
+        let config = place.join("node.toml");
+        let data = place.join("data");
+        let text = format!(
+            "listen = \"{listen}\"\ndata = \"{}\"\n[peers]\nlisten = \"{}\"\n",
+            data.display(),
+            free()
+        );
+        std::fs::write(&config, text).unwrap();
+        fleet.members = vec![Member {
+            config,
+            node: None,
+            program: vec![PROGRAM.to_owned()],
+        }];
+        fleet
+    }
+
     pub fn profile(&self) -> PathBuf {
         self.place.path().join("phone")
     }
 
     pub fn start(&mut self, at: usize) {
+        self.start_with(at, &[]);
+    }
+
+    /// Starts it with further arguments.
+    pub fn start_with(&mut self, at: usize, more: &[&str]) {
         let log = std::fs::File::options()
             .append(true)
             .create(true)
@@ -86,6 +116,7 @@ impl Fleet {
             .args(&member.program[1..])
             .args(["node", "--with-parent", "--config"])
             .arg(&member.config)
+            .args(more)
             .env("RUST_LOG", "strongroom_node=info,warn")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -195,4 +226,10 @@ pub fn patiently<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
         std::thread::sleep(Duration::from_millis(100));
     }
     panic!("waited in vain: {what}");
+}
+
+/// An address that was free just now.
+pub fn free() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
 }
