@@ -163,6 +163,9 @@ impl Scenario {
 
     /// Whether a leader can be shown that one configuration is in force there.
     fn settled(&self, s: &State, entry: Entry) -> bool {
+        if self.unshown {
+            return !s.deciders(entry).joint();
+        }
         match self.broken.has(Mutant::SettledByItself) {
             true => s.is_certified(entry) || !s.deciders(entry).joint(),
             false => s.is_settled(entry),
@@ -227,7 +230,9 @@ impl Scenario {
             false => Entry::at(e, chain, session.len - 1),
         };
         let under = s.deciders(head);
-        let settled = self.settled(s, head);
+        // Of its own entries a leader is shown certificates.
+        let shown = self.unshown && !first && s.is_certified(head);
+        let settled = shown || self.settled(s, head);
         let open = settled || self.broken.has(Mutant::NoGate);
         let new = match self.broken.has(Mutant::OldSetStays) {
             true => under.old,

@@ -72,6 +72,9 @@ pub enum Mutant {
     NothingAbove,
     /// A member retires when it notarises its removal.
     RetireOnNotarise,
+    /// A member retires on the certificate of its removal, while both sets decide: of the rules as
+    /// coded, where a leader above it may need its promise.
+    RetireOnChange,
     /// Only its own certificate shows that an entry which both sets decided is settled, not that of
     /// the change below it.
     SettledByItself,
@@ -159,6 +162,10 @@ pub struct Scenario {
     /// Members that left may be taken in again under the same identity. (The rules never do this:
     /// an identity is used once. It is safe all the same, but for one that retired.)
     pub returns: bool,
+    /// As the code has it: no leader is shown that its start is settled, so above one that both
+    /// sets decide it needs promises of both, and its first entry is decided by both; and a member
+    /// retires only above an entry that the new set decided alone.
+    pub unshown: bool,
     /// Check for dead ends in every state.
     pub dead_ends: bool,
     /// Broken rules.
@@ -187,6 +194,7 @@ impl Scenario {
             losses: 0,
             retire: false,
             returns: false,
+            unshown: false,
             dead_ends: false,
             broken: Broken::default(),
             only: None,
@@ -220,6 +228,13 @@ impl Scenario {
             restarts,
             ..self
         }
+    }
+
+    /// The same, with changes of members as the code has them.
+    #[must_use]
+    pub fn as_coded(self) -> Self {
+        let unshown = true;
+        Self { unshown, ..self }
     }
 
     /// The same with one ghost.

@@ -118,7 +118,18 @@ impl Scenario {
 
     fn is_removed(&self, s: &State, m: usize) -> bool {
         let mut certified = s.proposed().filter(|it| s.is_certified(*it));
-        certified.any(|it| self.removes(s.deciders(it), m))
+        match self.unshown && !self.broken.has(Mutant::RetireOnChange) {
+            false => certified.any(|it| self.removes(s.deciders(it), m)),
+            true => certified.any(|it| self.is_settled_without(s, it, m)),
+        }
+    }
+
+    /// Whether one set decides an entry, above a change that takes that member out.
+    fn is_settled_without(&self, s: &State, entry: Entry, m: usize) -> bool {
+        let deciders = s.deciders(entry);
+        let stays = deciders.joint() || self.config(deciders.new).members >> m & 1 == 1;
+        let mut changes = s.proposed().filter(|it| s.contains(entry, *it));
+        !stays && changes.any(|it| self.removes(s.deciders(it), m))
     }
 
     fn leader_steps(&self, s: &State, e: u8, steps: &mut Vec<Action>) {

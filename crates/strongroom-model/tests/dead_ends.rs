@@ -3,7 +3,7 @@
 //! of DESIGN §6 had.
 
 use strongroom_model::Mutant::{
-    self, NothingAbove, OldQuorumOnly, RetireOnNotarise, SettledByItself,
+    self, NothingAbove, OldQuorumOnly, RetireOnChange, RetireOnNotarise, SettledByItself,
 };
 use strongroom_model::{
     Action, Entry, GHOST, Limits, NO_DEAD_END, Next, Refusal, Scenario, State, check, picture,
@@ -12,6 +12,11 @@ use strongroom_model::{
 const THREADS: Limits = Limits {
     depth: 0,
     threads: 2,
+};
+
+const SHORTEST: Limits = Limits {
+    depth: 0,
+    threads: 1,
 };
 
 fn play(scenario: &Scenario, steps: &[Action]) -> State {
@@ -177,6 +182,20 @@ fn no_state_of_a_change_is_a_dead_end() {
     alive("replace one 2x2", scenario.bounds(2, 2));
 }
 
+/// The code never takes a certificate of what a start is, and retires members later for it.
+#[test]
+fn no_state_of_a_change_as_the_code_has_it_is_a_dead_end() {
+    for sets in CHANGES {
+        let scenario = Scenario::changing(sets).one_ghost().as_coded();
+        alive(&format!("{sets:?} 2x1, as coded"), scenario.bounds(2, 1));
+    }
+    let alone: &[&[u8]] = &[&[0], &[0, 1, 2]];
+    for sets in [CHANGES[0], alone] {
+        let scenario = Scenario::changing(sets).one_ghost().as_coded();
+        alive(&format!("{sets:?} 2x2, as coded"), scenario.bounds(2, 2));
+    }
+}
+
 #[test]
 #[ignore = "minutes; cargo xtask nightly"]
 fn no_state_of_a_longer_change_is_a_dead_end() {
@@ -185,17 +204,19 @@ fn no_state_of_a_longer_change_is_a_dead_end() {
         alive(&format!("{sets:?} 2x2"), scenario.bounds(2, 2));
         let scenario = Scenario::changing(sets).one_ghost();
         alive(&format!("{sets:?} 3x1"), scenario.bounds(3, 1));
+        let coded = Scenario::changing(sets).one_ghost().as_coded();
+        alive(
+            &format!("{sets:?} 2x2, as coded"),
+            coded.clone().bounds(2, 2),
+        );
+        alive(&format!("{sets:?} 3x1, as coded"), coded.bounds(3, 1));
     }
 }
 
 fn stuck(name: &str, sets: &[&[u8]], (epochs, length): (u8, u8), mutant: Mutant) -> usize {
     let scenario = Scenario::changing(sets).one_ghost().bounds(epochs, length);
     let scenario = scenario.with_dead_ends().against(mutant, NO_DEAD_END);
-    let shortest = Limits {
-        depth: 0,
-        threads: 1,
-    };
-    let report = check(name, &scenario, shortest);
+    let report = check(name, &scenario, SHORTEST);
     let (property, counterexample) = report.broken.expect("the text had a dead end");
     assert_eq!(property, NO_DEAD_END);
     counterexample.steps.len()
@@ -226,6 +247,17 @@ fn a_leader_that_did_not_know_of_a_certificate() {
         stuck("SettledByItself", CHANGES[0], (2, 1), SettledByItself),
         12
     );
+}
+
+/// Why a member leaves above a settled entry only, where leaders are shown no certificates.
+#[test]
+fn a_member_that_retires_on_its_removal_where_leaders_are_not_shown() {
+    let scenario = Scenario::changing(CHANGES[0]).one_ghost().as_coded();
+    let scenario = scenario.bounds(1, 1).with_dead_ends();
+    let scenario = scenario.against(RetireOnChange, NO_DEAD_END);
+    let report = check("RetireOnChange", &scenario, SHORTEST);
+    let (property, counterexample) = report.broken.expect("the old set is short of promises");
+    assert_eq!((property, counterexample.steps.len()), (NO_DEAD_END, 7));
 }
 
 /// Why the new set certifies a change as well: the old one leaves, and nobody holds the change.

@@ -7,6 +7,7 @@
 //! | `network` | messages that are late, lost, doubled, out of order, or cut off one way |
 //! | `client` | users that send again what is not answered, to whichever member |
 //! | `faults` | crashes at any call, power cuts, rollbacks, hangs, clocks |
+//! | `operator` | members that come and go |
 //! | `liar` | a host that does with its HSM and its messages what it likes |
 //! | `watch`, `promises` | what must hold after every event |
 //! | `settle` | what must come back once everything is mended |
@@ -21,6 +22,7 @@ mod founding;
 mod liar;
 mod member;
 mod network;
+mod operator;
 mod promises;
 mod serve;
 mod settle;
@@ -34,17 +36,19 @@ pub use watch::Cut;
 
 use self::client::Client;
 use self::dice::Dice;
+use self::disk::Standing;
 use self::liar::Liar;
 use self::member::Member;
 use self::site::Fault;
 use self::watch::Shared;
+use crate::fleet::Change;
 use crate::platform::START;
 use std::collections::{BTreeMap, BTreeSet};
-use strongroom_replica::{Message, News};
+use strongroom_replica::{Logged, Message, News};
 use strongroom_vault::Platform as _;
 use strongroom_wire::UnixMs;
 use strongroom_wire::entry::Tip;
-use strongroom_wire::frame::{Request, Response};
+use strongroom_wire::frame::{Place, Request, Response};
 use strongroom_wire::manifest::Manifest;
 
 /// Milliseconds of virtual time.
@@ -63,6 +67,10 @@ pub struct Setting {
     pub clients: usize,
     /// Applied entries kept in a log.
     pub kept: u64,
+    /// How often the operator looks whether members are to come or go, ms at most; 0 for never.
+    pub changes_ms: Millis,
+    /// Members that it leaves.
+    pub members_least: usize,
     /// What goes wrong.
     pub faults: Faults,
 }
@@ -94,6 +102,10 @@ pub struct Cluster {
     /// Users begin new things.
     busy: bool,
     copies: Vec<(usize, Copy)>,
+    /// Where every store begins.
+    genesis: Standing,
+    /// The change of members that is to come.
+    pending: Option<Change>,
     damage: usize,
     tracing: bool,
     seen: BTreeMap<&'static str, u64>,
@@ -130,6 +142,9 @@ impl Cluster {
         self.busy = true;
         for c in 0..self.clients.len() {
             self.wake_client(c, self.dice.between(1, 500));
+        }
+        if self.setting.changes_ms > 0 {
+            self.after_ms(self.dice.between(1, 1_000), Event::Operator);
         }
     }
 
@@ -181,6 +196,7 @@ impl Cluster {
             Event::Fault => self.fault(),
             Event::Mischief(m) => self.mischief(m),
             Event::Heal => self.heal(),
+            Event::Operator => self.operate(),
         }
     }
 
@@ -272,6 +288,14 @@ impl Cluster {
                     "deposed"
                 }
                 News::Follows(..) => "follows",
+                News::Joined => "joined",
+                News::Retired => {
+                    // Whoever keeps it running may go on saying what it likes.
+                    if !self.members[m].lies {
+                        self.crash(m);
+                    }
+                    "retired"
+                }
                 News::Refused(_) => "refused",
                 News::Behind(from) => {
                     if !self.members[m].leads() {
@@ -349,6 +373,13 @@ impl Cluster {
         let anchors = self.members.iter().map(|it| it.platform.anchor());
         let anchors = anchors.map(|it| it.expect("memory does not fail").expect("a member"));
         anchors.map(|it| it.tip.hash).collect::<BTreeSet<_>>().len()
+    }
+
+    /// An entry, as a member's host shows it to its HSM.
+    pub fn place(&self, m: usize, logged: &Logged) -> Place {
+        let standing = self.members[m].store.standing();
+        let tail = std::slice::from_ref(logged);
+        standing.place(tail, &logged.entry.proposal, &logged.entry.state)
     }
 
     /// Asks a member's HSM beside its replica, as its host may. None if it is down.

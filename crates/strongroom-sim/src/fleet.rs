@@ -3,6 +3,10 @@
 //! Each step is a request to one member; who is asked, in what order, and with what, is the test's.
 //! Batches are empty here: what a batch may hold is the business of `world`.
 
+mod members;
+
+pub use members::{Change, officer, officered};
+
 use crate::host;
 use crate::platform::Memory;
 use crate::store;
@@ -12,9 +16,11 @@ use std::sync::Arc;
 use strongroom_tree::prover::Trie;
 use strongroom_vault::{Desk, Platform as _, Vault};
 use strongroom_wire::entry::{
-    EntryHeader, Notarised, Promised, Proposal, Signed, SignedClockChange, State,
+    EntryHeader, Notarised, Promised, Proposal, Signed, SignedClockChange,
 };
-use strongroom_wire::frame::{Drafted, HsmError, Inspection, Request, Response, SealedSecret};
+use strongroom_wire::frame::{
+    Drafted, HsmError, Inspection, ManifestBytes, Place, Request, Response, SealedSecret,
+};
 use strongroom_wire::manifest::{Manifest, Policy};
 use strongroom_wire::{Digest, Epoch, MemberId, ProcessId, encode};
 
@@ -33,8 +39,10 @@ pub struct Fleet {
     /// The members.
     pub members: Vec<Member>,
     manifest: Manifest,
-    /// Every header ever seen, by hash.
-    places: HashMap<Digest, (EntryHeader, State)>,
+    /// Every entry ever seen, by its hash.
+    places: HashMap<Digest, Place>,
+    /// Every manifest ever shown to a vault.
+    manifests: HashMap<Digest, ManifestBytes>,
     empty_proof: Vec<u8>,
 }
 
@@ -129,6 +137,7 @@ impl Fleet {
             members,
             manifest,
             places: HashMap::new(),
+            manifests: HashMap::new(),
             empty_proof: trie.prove(&[], &[]).expect("memory does not fail"),
         }
     }
@@ -144,12 +153,30 @@ impl Fleet {
         &self.manifest
     }
 
-    /// The header and state of a hash.
+    /// The entry of a hash, as an HSM is shown it.
     ///
     /// # Panics
     /// If no vault showed it.
-    pub fn place(&self, hash: &Digest) -> (EntryHeader, State) {
+    pub fn place(&self, hash: &Digest) -> Place {
         self.places[hash].clone()
+    }
+
+    /// The entry of index 0.
+    ///
+    /// # Panics
+    /// If nobody began the fleet.
+    pub fn genesis(&self) -> Proposal {
+        let mut places = self.places.values();
+        let found = places.find(|place| place.proposal.header.index.0 == 0);
+        found.expect("it began").proposal.clone()
+    }
+
+    /// Where a proposal stands.
+    ///
+    /// # Panics
+    /// If no vault showed it.
+    pub fn place_of(&self, entry: &Proposal) -> Place {
+        self.place(&entry.header.hash())
     }
 
     /// Asks a member, and keeps what any host would keep.
@@ -157,19 +184,34 @@ impl Fleet {
     /// # Errors
     /// What the vault refuses.
     pub fn ask(&mut self, m: usize, request: Request) -> Result<Response, HsmError> {
+        match &request {
+            Request::Genesis { manifest, .. } => self.learn(manifest),
+            Request::ProposeMembers { change, .. } => self.learn(&change.manifest),
+            _ => {}
+        }
         let response = self.members[m].ask(request)?;
-        let place = match &response {
-            Response::Standing { header, state } => Some((header, state)),
-            Response::Proposed {
-                proposal, state, ..
-            } => Some((&proposal.header, state)),
-            _ => None,
-        };
-        if let Some((header, state)) = place {
-            let place = (header.clone(), state.clone());
-            self.places.insert(header.hash(), place);
+        if let Response::Standing { proposal, state }
+        | Response::Proposed {
+            proposal, state, ..
+        } = &response
+        {
+            let named = [&state.manifest, &state.before].into_iter().flatten();
+            let manifests = named.map(|digest| self.manifests[digest].clone());
+            let place = Place {
+                proposal: proposal.clone(),
+                state: state.clone(),
+                manifests: manifests.collect(),
+            };
+            self.places.insert(proposal.header.hash(), place);
         }
         Ok(response)
+    }
+
+    fn learn(&mut self, manifest: &[u8]) {
+        if let Ok(known) = strongroom_wire::decode::<Manifest>(manifest) {
+            let bytes = ManifestBytes(manifest.to_vec());
+            self.manifests.insert(known.digest(), bytes);
+        }
     }
 
     /// Has a member begin the fleet, with its own secret or one handed over.
@@ -198,11 +240,9 @@ impl Fleet {
             member: id(to),
             key: handover,
             signature,
+            next: None,
         };
-        match self.ask(from, request)? {
-            Response::HandedOver { secret } => Ok(secret),
-            other => panic!("a secret was to come: {other:?}"),
-        }
+        self.handed_over(from, request)
     }
 
     /// Has a member promise an epoch to a leader's process of now.
@@ -250,25 +290,24 @@ impl Fleet {
     pub fn leading(&self, epoch: u64, promises: &[Signed<Promised>]) -> Request {
         let tips = promises.iter().map(|it| it.statement.tip);
         let newest = tips.max_by_key(|it| (it.epoch, it.index));
-        let (header, state) = self.place(&newest.expect("a promise").hash);
         Request::Lead {
             epoch: Epoch(epoch),
             promises: promises.to_vec(),
-            header,
-            state,
+            start: self.place(&newest.expect("a promise").hash),
         }
     }
 
-    /// Has a member lead an epoch that these members promise it; gives their promises.
+    /// Has a member lead an epoch that these members promise it; gives the header of its start.
     ///
     /// # Panics
     /// If one refuses.
-    pub fn lead(&mut self, leader: usize, epoch: u64, members: &[usize]) -> Vec<Signed<Promised>> {
+    pub fn lead(&mut self, leader: usize, epoch: u64, members: &[usize]) -> EntryHeader {
         let promises = self.promise_all(members, epoch, leader);
         let leading = self.leading(epoch, &promises);
-        let led = self.ask(leader, leading).expect("a quorum promised");
-        assert!(matches!(led, Response::Leading { .. }), "{led:?}");
-        promises
+        match self.ask(leader, leading).expect("a quorum promised") {
+            Response::Leading { start } => self.place(&start.hash).proposal.header,
+            other => panic!("a start was to come: {other:?}"),
+        }
     }
 
     /// Has a leader propose an empty batch.
@@ -306,7 +345,7 @@ impl Fleet {
         }
     }
 
-    /// Has a member seal a run.
+    /// Has a member seal a run, from a leader's start where it stands elsewhere.
     ///
     /// # Errors
     /// What the vault refuses.
@@ -317,11 +356,11 @@ impl Fleet {
         &mut self,
         m: usize,
         run: &[Proposal],
-        promises: &[Signed<Promised>],
+        start: Option<&EntryHeader>,
     ) -> Result<Signed<Notarised>, HsmError> {
         let request = Request::Notarise {
             run: run.to_vec(),
-            promises: promises.to_vec(),
+            start: start.cloned(),
         };
         match self.ask(m, request)? {
             Response::Notarised(statement) => Ok(statement),
@@ -337,9 +376,9 @@ impl Fleet {
         &mut self,
         members: &[usize],
         run: &[Proposal],
-        promises: &[Signed<Promised>],
+        start: Option<&EntryHeader>,
     ) -> Vec<Signed<Notarised>> {
-        let seal = |m: &usize| self.notarise(*m, run, promises).expect("an honest run");
+        let seal = |m: &usize| self.notarise(*m, run, start).expect("an honest run");
         members.iter().map(seal).collect()
     }
 
@@ -368,7 +407,7 @@ impl Fleet {
         certificate: &[Signed<Notarised>],
     ) -> Result<(), HsmError> {
         let request = Request::Adopt {
-            header: entry.header.clone(),
+            place: self.place_of(entry),
             certificate: certificate.to_vec(),
         };
         self.ask(m, request).map(|_| ())
@@ -381,11 +420,8 @@ impl Fleet {
     pub fn resumption(&self, m: usize) -> Request {
         let anchor = self.members[m].platform.anchor();
         let anchor = anchor.expect("memory does not fail").expect("a member");
-        let (header, state) = self.place(&anchor.tip.hash);
         Request::Resume {
-            header,
-            state,
-            manifest: encode(&self.manifest),
+            place: self.place(&anchor.tip.hash),
             certificate: Vec::new(),
         }
     }

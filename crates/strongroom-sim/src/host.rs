@@ -15,14 +15,12 @@ use std::sync::Arc;
 use strongroom_tree::prover::Trie;
 use strongroom_vault::{Desk, Platform as _, Vault};
 use strongroom_wire::answer::leaf_digest;
-use strongroom_wire::entry::{
-    Entry, EntryHeader, Notarised, Promised, Proposal, Signed, State, Tip,
-};
-use strongroom_wire::frame::{HsmError, LeafBytes, Request, Response};
+use strongroom_wire::entry::{Entry, Notarised, Promised, Proposal, Signed, State, Tip};
+use strongroom_wire::frame::{HsmError, LeafBytes, ManifestBytes, Place, Request, Response};
 use strongroom_wire::manifest::Manifest;
-use strongroom_wire::{Digest, Handle, ProcessId, RecordId, TenantKey};
+use strongroom_wire::{Digest, Handle, ProcessId, RecordId, TenantKey, encode};
 
-pub use setup::{Issuer, admin, issuer_change, manifest};
+pub use setup::{Issuer, admin, issuer_change, manifest, operator};
 
 /// An operation that the vault holds open.
 #[derive(Clone, Copy, Debug)]
@@ -46,13 +44,14 @@ pub struct Host {
     vault: Vault<Memory>,
     process: ProcessId,
     desk: RefCell<Desk>,
-    manifest: Manifest,
+    /// From the genesis on.
+    manifests: Vec<Manifest>,
     pages: store::Memory,
     trie: Trie<store::Memory>,
     leaves: HashMap<[u8; 32], Vec<u8>>,
     versions: BTreeMap<RecordId, Vec<Vec<u8>>>,
-    /// Every header ever seen, by hash: what a restart goes on from.
-    places: HashMap<Digest, (EntryHeader, State)>,
+    /// Every entry ever seen, by its hash: what a restart goes on from.
+    places: HashMap<Digest, Place>,
     /// Proposed and not final, oldest first.
     chain: VecDeque<Entry>,
     committed: Vec<Entry>,
@@ -65,9 +64,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// The manifest in force.
+    /// The newest manifest.
+    ///
+    /// # Panics
+    /// Never: there is the genesis.
     pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+        self.manifests.last().expect("there is the genesis")
     }
 
     /// Entries that are final, oldest first; void ones are not among them.
@@ -114,9 +116,21 @@ impl Host {
         self.versions.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// The header and state at a hash.
-    pub fn place(&self, hash: &Digest) -> Option<&(EntryHeader, State)> {
+    /// The entry of a hash, as an HSM is shown it.
+    pub fn place(&self, hash: &Digest) -> Option<&Place> {
         self.places.get(hash)
+    }
+
+    fn learn(&mut self, proposal: &Proposal, state: &State) {
+        let named = [&state.manifest, &state.before].into_iter().flatten();
+        let known = |digest: &Digest| self.manifests.iter().find(|it| it.digest() == *digest);
+        let manifests = named.filter_map(known).map(|it| ManifestBytes(encode(it)));
+        let place = Place {
+            proposal: proposal.clone(),
+            state: state.clone(),
+            manifests: manifests.collect(),
+        };
+        self.places.insert(proposal.header.hash(), place);
     }
 
     /// Asks the vault, and keeps what the answer makes an honest host keep.
@@ -197,8 +211,7 @@ impl Host {
             root, proposal.header.root.0,
             "host and HSM have other tries"
         );
-        let header = proposal.header.clone();
-        self.places.insert(header.hash(), (header, state.clone()));
+        self.learn(&proposal, &state);
         self.chain.push_back(Entry {
             proposal,
             state,

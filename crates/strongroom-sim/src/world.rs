@@ -1,6 +1,7 @@
 //! Host, phones and checkers put together: whatever passes is checked.
 
 use crate::checkers::Checkers;
+use crate::fleet::officered;
 use crate::glass::Glass;
 use crate::host::{Host, Issuer};
 use crate::phone::{Letter, Owner, Phone, Recovering};
@@ -61,8 +62,18 @@ impl World {
 
     /// The same under another policy.
     pub fn with_policy(seed: u64, policy: Policy) -> Self {
-        let attempts_max = policy.attempts_max;
-        let mut host = Host::new(Arc::new(Memory::new(seed)), policy);
+        Self::of(Host::new(Arc::new(Memory::new(seed)), policy), seed)
+    }
+
+    /// The same with officers, who may change what it is founded on.
+    pub fn officered(seed: u64) -> Self {
+        let platform = Arc::new(Memory::new(seed));
+        let host = Host::founded(platform, Policy::default(), officered);
+        Self::of(host, seed)
+    }
+
+    fn of(mut host: Host, seed: u64) -> Self {
+        let attempts_max = host.manifest().policy.attempts_max;
         let glass = Glass::of(&*host.platform);
         host.create_tenant(&bearer());
         host.create_tenant(&bound());

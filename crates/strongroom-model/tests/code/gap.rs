@@ -9,7 +9,9 @@ use strongroom_wire::frame::HsmError;
 fn a_rolled_back_leader_does_not_lead_one_epoch_twice() {
     let mut fleet = Fleet::new(3, 1);
     let copy = fleet.members[2].platform.snapshot();
-    let mut promises = fleet.lead(2, 1, &[0, 1, 2]);
+    let mut promises = fleet.promise_all(&[0, 1, 2], 1, 2);
+    let leading = fleet.leading(1, &promises);
+    fleet.ask(2, leading).unwrap();
     let first = fleet.propose(2).unwrap();
     let process = fleet.members[2].process();
     fleet.members[2].platform.restore(&copy);

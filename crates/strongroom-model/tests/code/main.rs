@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use strongroom_model::{Action, Entry, Mutant, Next, Refusal, Scenario, State};
 use strongroom_sim::fleet::Fleet;
 use strongroom_vault::Platform as _;
-use strongroom_wire::entry::{EntryHeader, Notarised, Promised, Proposal, Signed};
-use strongroom_wire::frame::{HsmError, Request};
+use strongroom_wire::entry::{EntryHeader, Notarised, Promised, Signed};
+use strongroom_wire::frame::{HsmError, Place, Request};
 use strongroom_wire::{Epoch, MemberId};
 
 const MEMBERS: usize = 3;
@@ -28,31 +28,20 @@ struct Pair {
     model: State,
     fleet: Fleet,
     reals: Vec<Real>,
-    entries: BTreeMap<Entry, Known>,
+    entries: BTreeMap<Entry, Place>,
     promises: BTreeMap<(usize, u8), Signed<Promised>>,
-    /// Those on which each epoch's leader leads.
-    sessions: BTreeMap<u8, Vec<Signed<Promised>>>,
+    /// Where each epoch's leader began.
+    sessions: BTreeMap<u8, EntryHeader>,
     notarised: BTreeMap<(usize, Entry), Signed<Notarised>>,
     verdicts: BTreeMap<String, u32>,
     random: u64,
-}
-
-struct Known {
-    header: EntryHeader,
-    state: strongroom_wire::entry::State,
-    proposal: Option<Proposal>,
 }
 
 impl Pair {
     fn new(seed: u64, broken: &[Mutant]) -> Self {
         let mut fleet = Fleet::new(MEMBERS, 0);
         let tip = fleet.inspect(0).tip;
-        let (header, state) = fleet.place(&tip.hash);
-        let genesis = Known {
-            header,
-            state,
-            proposal: None,
-        };
+        let genesis = fleet.place(&tip.hash);
         let rules = Scenario::fixed(3, 0)
             .bounds(EPOCHS, 3)
             .led_by_members(u8::MAX);
@@ -186,13 +175,13 @@ impl Pair {
             l,
             Request::Lead {
                 epoch: Epoch(e.into()),
-                promises: promises.clone(),
-                header: self.entries[&at].header.clone(),
-                state: self.entries[&at].state.clone(),
+                promises,
+                start: self.entries[&at].clone(),
             },
         );
         if self.same(&format!("lead {l} {e} {set:b}"), verdict, real.map(|_| ())) {
-            self.sessions.insert(e, promises);
+            let start = self.entries[&at].proposal.header.clone();
+            self.sessions.insert(e, start);
             self.reals[l].base = at;
             self.reals[l].speculation.clear();
             self.take(Action::Lead(l as u8, e, at));
@@ -212,12 +201,7 @@ impl Pair {
         if let Ok(proposal) = &real {
             let place = self.model.session(e, 0).unwrap().len;
             let entry = Entry::at(e, 0, place);
-            let known = Known {
-                header: proposal.header.clone(),
-                state: self.fleet.place(&proposal.header.hash()).1,
-                proposal: Some(proposal.clone()),
-            };
-            self.entries.insert(entry, known);
+            self.entries.insert(entry, self.fleet.place_of(proposal));
             self.reals[l].speculation.push(entry);
         }
         if self.same(&format!("propose {l}"), verdict, real.map(|_| ())) {
@@ -245,39 +229,34 @@ impl Pair {
         };
         let places = first..=last.place();
         let run = places.map(|it| Entry::at(last.epoch(), 0, it));
-        let run: Vec<_> = run
-            .map(|it| self.entries[&it].proposal.clone().unwrap())
-            .collect();
+        let run: Vec<_> = run.map(|it| self.entries[&it].proposal.clone()).collect();
         let first = Entry::at(last.epoch(), 0, first);
         let verdict = self.rules.notarise(&self.model, m, first, last);
-        let mut promises = self.sessions[&last.epoch()].clone();
+        let start = self.sessions[&last.epoch()].clone();
         let mut what = "notarise";
         let links = self.model.previous(first) == tip || last == tip;
         if !links && verdict.is_ok() {
             what = "move";
         }
-        // Without the leader's promises nobody is moved, but who stands there seals all the same.
-        let verdict = match self.below(8) {
-            0 if verdict.is_ok() && !links => {
-                promises.clear();
-                match self.model.index(first) > self.model.index(tip) + 1 {
-                    true => Err(Refusal::Gap),
-                    false => Err(Refusal::Stale),
-                }
-            }
+        // Without the leader's start nobody is moved, but who stands there seals all the same.
+        let (start, verdict) = match self.below(8) {
+            0 if verdict.is_ok() && !links => (None, self.from_the_own_tip(tip, first)),
             1 if verdict.is_ok() && !links => {
-                promises.pop();
-                promises.truncate(1);
-                match promises.is_empty() {
-                    true => return,
-                    false => Err(Refusal::PromisesInvalid),
+                let other = self.entry();
+                if self.model.previous(first) == other {
+                    return;
                 }
+                let other = self.entries[&other].proposal.header.clone();
+                (Some(other), self.from_the_own_tip(tip, first))
             }
-            _ => self.with_the_start_shown(tip, first, last, verdict),
+            _ => (Some(start), verdict),
         };
-        let real = self.fleet.notarise(m, &run, &promises);
+        let real = self.fleet.notarise(m, &run, start.as_ref());
         if let Ok(statement) = &real {
-            assert_eq!(statement.statement.tip, self.entries[&last].header.tip());
+            assert_eq!(
+                statement.statement.tip,
+                self.entries[&last].proposal.header.tip()
+            );
             self.notarised.insert((m, last), statement.clone());
         }
         let what = format!("{what} {m} {first}..={last}");
@@ -289,21 +268,9 @@ impl Pair {
         }
     }
 
-    /// What is missing or beside is named from where the leader's promises begin, once they are
-    /// shown to a member of an earlier epoch.
-    fn with_the_start_shown(
-        &self,
-        tip: Entry,
-        first: Entry,
-        last: Entry,
-        verdict: Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        let counted = matches!(verdict, Err(Refusal::Gap | Refusal::Stale));
-        if !counted || tip.epoch() >= last.epoch() {
-            return verdict;
-        }
-        let start = self.model.session(last.epoch(), 0).unwrap().start;
-        match self.model.index(first) > self.model.index(start) + 1 {
+    /// What is missing or beside is named from the own tip.
+    fn from_the_own_tip(&self, tip: Entry, first: Entry) -> Result<(), Refusal> {
+        match self.model.index(first) > self.model.index(tip) + 1 {
             true => Err(Refusal::Gap),
             false => Err(Refusal::Stale),
         }
@@ -323,9 +290,10 @@ impl Pair {
 
     fn adopt(&mut self, m: usize) {
         let entry = self.entry();
-        let Some(proposal) = self.entries[&entry].proposal.clone() else {
+        if entry == Entry::ROOT {
             return;
-        };
+        }
+        let proposal = self.entries[&entry].proposal.clone();
         let said = (0..MEMBERS).filter_map(|it| self.notarised.get(&(it, entry)).cloned());
         let certificate: Vec<_> = said.collect();
         let tip = self.model.members[m].tip;
@@ -410,7 +378,7 @@ impl Pair {
             let anchor = real.platform.anchor().unwrap().unwrap();
             let member = &self.model.members[m];
             assert_eq!(anchor.promised, Epoch(member.promised.into()));
-            assert_eq!(anchor.tip, self.entries[&member.tip].header.tip());
+            assert_eq!(anchor.tip, self.entries[&member.tip].proposal.header.tip());
             assert_eq!(anchor.tip.index.0, u64::from(self.model.index(member.tip)));
         }
     }
@@ -444,7 +412,6 @@ fn three_vaults_do_what_the_model_does() {
         "move: Ok(())",
         "move: Err(Stale)",
         "move: Err(Gap)",
-        "move: Err(PromisesInvalid)",
         "adopt: Ok(())",
         "adopt: Err(Stale)",
         "release: Ok(())",

@@ -7,11 +7,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 use strongroom_replica::{Certificate, Logged};
 use strongroom_tree::prover::{PageWrite, Pages, Trie};
 use strongroom_wire::answer::leaf_digest;
-use strongroom_wire::entry::{EntryHeader, State, Tip};
-use strongroom_wire::{Digest, LogIndex};
+use strongroom_wire::entry::{EntryHeader, Proposal, State, Tip};
+use strongroom_wire::frame::{self, ManifestBytes};
+use strongroom_wire::manifest::{Manifest, SignedManifest};
+use strongroom_wire::{Digest, LogIndex, decode, encode};
 
 /// Pages of a trie kept at hand.
 const CACHE_PAGES: usize = 64;
@@ -21,9 +24,40 @@ const MESSAGE_ENTRIES: usize = 16;
 /// Where a store stands.
 #[derive(Clone)]
 pub(super) struct Standing {
-    pub(super) header: EntryHeader,
+    pub(super) proposal: Proposal,
     pub(super) state: State,
     pub(super) certificate: Certificate,
+    /// From the genesis on.
+    pub(super) manifests: Vec<Arc<Manifest>>,
+}
+
+impl Standing {
+    pub(super) fn header(&self) -> &EntryHeader {
+        &self.proposal.header
+    }
+
+    /// The place of an entry of the tail, or of the one applied last, as an HSM is shown it. None
+    /// if a manifest that it names is nowhere here.
+    pub(super) fn place(
+        &self,
+        tail: &[Logged],
+        proposal: &Proposal,
+        state: &State,
+    ) -> frame::Place {
+        let brought = tail.iter().filter_map(|it| manifest(it.manifest.as_ref()?));
+        let known: Vec<_> = self.manifests.iter().cloned().chain(brought).collect();
+        let named = [&state.manifest, &state.before].into_iter().flatten();
+        let named = named.filter_map(|digest| known.iter().find(|it| it.digest() == *digest));
+        frame::Place {
+            proposal: proposal.clone(),
+            state: state.clone(),
+            manifests: named.map(|it| ManifestBytes(encode(&**it))).collect(),
+        }
+    }
+}
+
+fn manifest(signed: &SignedManifest) -> Option<Arc<Manifest>> {
+    decode(&signed.manifest).ok().map(Arc::new)
 }
 
 /// What is on the disk.
@@ -135,8 +169,11 @@ impl Store {
         pages: Vec<PageWrite>,
     ) {
         let disk = &mut *self.0.borrow_mut();
-        let header = logged.header();
         let gone = outlived(&disk.synced.log, place(logged), disk.kept);
+        let before = disk.applied.standing.as_ref();
+        let before = before.unwrap_or(&disk.synced.standing);
+        let mut manifests = before.manifests.clone();
+        manifests.extend(logged.manifest.as_ref().and_then(manifest));
         let applied = &mut disk.applied;
         let writes = logged.entry.writes.iter();
         applied
@@ -144,9 +181,10 @@ impl Store {
             .extend(writes.map(|it| (it.key.0, it.leaf.clone())));
         applied.pages.extend(pages);
         applied.standing = Some(Standing {
-            header: header.clone(),
+            proposal: logged.entry.proposal.clone(),
             state: logged.entry.state.clone(),
             certificate: certificate.cloned().unwrap_or_default(),
+            manifests,
         });
         applied.gone.extend(gone);
     }
@@ -174,7 +212,7 @@ impl Store {
     }
 
     pub(super) fn applied_after(&self, after: &Tip) -> Option<Vec<Logged>> {
-        let newest = self.standing().header.tip();
+        let newest = self.standing().header().tip();
         let disk = self.0.borrow();
         let mut entries: Vec<Logged> = Vec::new();
         let mut hash = after.hash;
@@ -198,7 +236,7 @@ impl Store {
 
     /// Has such an entry on the disk.
     pub(super) fn holds(&self, tip: &Tip) -> bool {
-        self.logged(tip.index, &tip.hash).is_some() || self.standing().header.tip() == *tip
+        self.logged(tip.index, &tip.hash).is_some() || self.standing().header().tip() == *tip
     }
 }
 
@@ -208,11 +246,11 @@ impl Synced {
     /// is older than what the taker has: it would take sealed entries from a quorum's disks.
     pub(super) fn copied(&self, own: &Self) -> Option<Self> {
         let standing = self.standing.clone();
-        let age = |it: &Self| (it.standing.header.epoch, it.standing.header.index);
+        let age = |it: &Self| (it.standing.header().epoch, it.standing.header().index);
         if age(self) < age(own) {
             return None;
         }
-        let from = (standing.header.index.next(), Digest([0; 32]));
+        let from = (standing.header().index.next(), Digest([0; 32]));
         let given = self.log.range(from..).filter(|(_, it)| it.is_whole());
         let log = own.log.range(from..).chain(given);
         let taken = Store::new(standing.clone(), 0);
@@ -222,7 +260,7 @@ impl Synced {
         let changes: Vec<_> = leaves.map(|(key, leaf)| (*key, digest(leaf))).collect();
         trie.apply(&changes).expect("memory does not fail");
         let pages = trie.commit_oldest();
-        if trie.committed_root() != standing.header.root.0 {
+        if trie.committed_root() != standing.header().root.0 {
             return None;
         }
         let pages = pages.into_iter().filter_map(|(id, it)| Some((id, it?)));

@@ -78,14 +78,21 @@ impl Setting {
             rollbacks,
             clients: 3,
             kept: 512,
+            changes_ms: 0,
+            members_least: 1,
             faults: Faults::none(),
         }
     }
 
-    /// What a seed draws; of so many members, if that is given.
+    /// What a seed draws; of so many members, if that is given. In one run of four members come and
+    /// go.
     pub fn drawn(seed: u64, members: Option<usize>) -> Self {
+        let changes = seed % 4 == 3 && members.is_none();
         let dice = Dice::new(seed.wrapping_add(1 << 40));
-        let sizes: &[(usize, u8)] = &[(3, 0), (3, 0), (3, 1), (5, 0), (5, 1), (5, 2), (4, 1)];
+        let sizes: &[(usize, u8)] = match changes {
+            true => &[(1, 0), (3, 0), (3, 0), (3, 1), (5, 0), (5, 1)],
+            false => &[(3, 0), (3, 0), (3, 1), (5, 0), (5, 1), (5, 2), (4, 1)],
+        };
         let fits = |size: &&(usize, u8)| members.is_none_or(|n| n == size.0);
         let sizes: Vec<_> = sizes.iter().filter(fits).copied().collect();
         let (n, r) = match sizes.len() {
@@ -93,8 +100,12 @@ impl Setting {
             some => sizes[dice.place(some)],
         };
         let quorum = (n + usize::from(r)) / 2 + 1;
-        // What is sealed is on the disks of a quorum; one that nobody put back must remain.
-        let spare = (quorum - 1 - usize::from(r)).min(n - quorum);
+        // What is sealed is on the disks of a quorum; one that nobody put back must remain. Of few
+        // members there is none to spare.
+        let spare = match changes {
+            true => 0,
+            false => (quorum - 1 - usize::from(r)).min(n - quorum),
+        };
         let intense = [0, 5, 30, 100][dice.place(4)];
         Self {
             seed,
@@ -102,6 +113,8 @@ impl Setting {
             rollbacks: r,
             clients: 3 + dice.place(4),
             kept: [6, 20, 512][dice.place(3)],
+            changes_ms: if changes { 4_000 } else { 0 },
+            members_least: 1 + usize::from(r),
             faults: Faults {
                 loss: intense,
                 doubled: [0, 20, 100][dice.place(3)],

@@ -16,7 +16,8 @@ use crate::world::{bearer, bound};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use strongroom_replica::{Hands as _, Logged};
+use std::sync::Arc;
+use strongroom_replica::Hands as _;
 use strongroom_vault::Platform as _;
 use strongroom_wire::entry::Entry;
 use strongroom_wire::frame::{Request, Response};
@@ -24,6 +25,11 @@ use strongroom_wire::manifest::Policy;
 
 /// So short that a run sees a record's whole life.
 const WAIT_MS: u64 = 300;
+
+/// What a machine draws from.
+pub(super) fn machine_seed(seed: u64, m: usize) -> u64 {
+    seed.wrapping_mul(64).wrapping_add(m as u64 + 1)
+}
 
 impl Cluster {
     /// Founded and led, with two tenants; nothing goes wrong yet.
@@ -57,12 +63,13 @@ impl Cluster {
     }
 
     fn founded(setting: Setting) -> Self {
-        let seed = |m: usize| setting.seed.wrapping_mul(64).wrapping_add(m as u64 + 1);
+        let seed = |m: usize| machine_seed(setting.seed, m);
         let n = setting.members;
         let drafted = (0..n).map(|m| fleet::Member::drafted(seed(m))).collect();
         let fleet = Fleet::of(drafted);
         let mut manifest = fleet.manifest().clone();
         manifest.rollback_tolerance = setting.rollbacks;
+        fleet::officered(&mut manifest);
         manifest.policy = Policy {
             delays_ms: vec![WAIT_MS],
             ..Policy::default()
@@ -75,13 +82,15 @@ impl Cluster {
         }
         let platforms: Vec<_> = fleet.members.iter().map(|it| it.platform.clone()).collect();
         let anchor = platforms[0].anchor().expect("memory does not fail");
-        let (header, state) = fleet.place(&anchor.expect("a member").tip.hash);
+        let place = fleet.place(&anchor.expect("a member").tip.hash);
+        let header = place.proposal.header.clone();
         let promises = Promises::new(manifest.policy.attempts_max, Glass::of(&*platforms[0]));
-        let watch = Watch::new(manifest.quorum(), header.clone(), promises);
+        let watch = Watch::new(manifest.clone(), header, promises);
         let standing = Standing {
-            header,
-            state,
+            proposal: place.proposal,
+            state: place.state,
             certificate: Vec::new(),
+            manifests: vec![Arc::new(manifest.clone())],
         };
         let store = || Store::new(standing.clone(), setting.kept);
         let members = platforms.into_iter().enumerate();
@@ -121,6 +130,8 @@ impl Cluster {
             wild: false,
             busy: false,
             copies: Vec::new(),
+            genesis: standing,
+            pending: None,
             damage: 0,
             tracing: false,
             seen: BTreeMap::new(),
@@ -155,8 +166,7 @@ impl Cluster {
             state,
             writes,
         };
-        let tenant = None;
-        let result = replica.replicate(Logged { entry, tenant });
+        let result = replica.replicate(entry.into());
         self.after(m, result);
     }
 
@@ -168,11 +178,13 @@ impl Cluster {
         if self.members[m].replica.is_some() {
             return;
         }
+        self.remember(m);
         let rate = self.dice.between(980, 1_020);
-        let parts = (&self.manifest, &self.watch);
-        let begun = self.members[m].begin(self.now, rate, parts);
-        if begun == Err(Stop::Anchor) {
-            return self.restart_soon(m);
+        let begun = self.members[m].begin(self.now, rate, &self.watch);
+        match begun {
+            Err(Stop::Anchor) => return self.restart_soon(m),
+            Err(Stop::Retired) => return,
+            _ => {}
         }
         if begun == Err(Stop::Behind) {
             let damaged = self.members[m].damaged;

@@ -4,12 +4,15 @@
 
 use super::dice::Dice;
 use super::disk::Synced;
+use super::site::Site;
 use super::{Cluster, Event};
 use std::collections::{BTreeMap, VecDeque};
+use strongroom_crypto::statement::{self, Label, SigningKey};
 use strongroom_replica::{Append, Certificate, Hands as _, Logged, Message};
-use strongroom_wire::entry::{EntryHeader, Promised, Signed, State, Tip};
-use strongroom_wire::frame::{Request, Response};
-use strongroom_wire::{Digest, Epoch, LogIndex};
+use strongroom_wire::entry::{EntryHeader, Kind, OfficerSignature, Promised, Signed, Tip};
+use strongroom_wire::frame::{Place, Request, Response};
+use strongroom_wire::manifest::SignedManifest;
+use strongroom_wire::{Digest, Epoch, LogIndex, PublicKey, Signature, encode};
 
 /// Messages and entries that it remembers.
 const MEMORY: usize = 96;
@@ -97,9 +100,23 @@ impl Liar {
         self.entries.get(dice.place(self.entries.len())).cloned()
     }
 
-    fn header(&self, tip: &Tip) -> Option<EntryHeader> {
-        let mut entries = self.entries.iter().map(Logged::header);
-        entries.rfind(|it| it.tip() == *tip).cloned()
+    fn at(&self, tip: &Tip) -> Option<&Logged> {
+        let mut entries = self.entries.iter();
+        entries.rfind(|it| it.header().tip() == *tip)
+    }
+
+    /// The header before an entry, if its host could go on from there, or any other.
+    fn start(&self, first: &EntryHeader, site: &Site, dice: &Dice) -> Option<EntryHeader> {
+        let mut headers = self.entries.iter().map(Logged::header);
+        let before = headers.find(|it| it.hash() == first.previous).cloned();
+        let applied = site.store.standing().header().tip();
+        let before = before.filter(|it| site.store.chain(&applied, &it.tip()).is_some());
+        let other = || self.entry(dice).map(|it| it.header().clone());
+        let other = || other().filter(|it| it.hash() != first.previous);
+        match dice.one_in(3) {
+            true => other(),
+            false => before.or_else(other),
+        }
     }
 
     fn promises_of(&self, epoch: Epoch) -> Vec<Signed<Promised>> {
@@ -174,7 +191,7 @@ impl Liar {
     }
 
     fn lie(&self, mut append: Append, quorum: usize, dice: &Dice) -> Append {
-        match dice.below(8) {
+        match dice.below(10) {
             0 => append.epoch = Epoch(append.epoch.0 + dice.below(3)),
             1 => append.entries.reverse(),
             2 => drop(append.entries.pop()),
@@ -190,6 +207,16 @@ impl Liar {
                         .entries
                         .last()
                         .map_or(append.start, |it| it.header().tip());
+                }
+            }
+            7 => {
+                let last = append.entries.last_mut();
+                last.into_iter().for_each(make_up_manifest);
+            }
+            8 => {
+                let change = self.entries.iter().find_map(|it| it.manifest.clone());
+                if let Some(last) = append.entries.last_mut() {
+                    last.manifest = change;
                 }
             }
             6 => {
@@ -208,6 +235,36 @@ impl Liar {
         }
         append
     }
+}
+
+/// An entry with what its state names, as far as this host has it.
+fn place(site: &Site, logged: &Logged) -> Place {
+    let standing = site.store.standing();
+    let tail = std::slice::from_ref(logged);
+    standing.place(tail, &logged.entry.proposal, &logged.entry.state)
+}
+
+/// Makes a change of members of an entry, as if officers had wanted it: its host's own keys, or no
+/// signatures at all.
+fn make_up_manifest(logged: &mut Logged) {
+    let state = &mut logged.entry.state;
+    let key = SigningKey::from_seed(&[66; 32]);
+    let Some(before) = state.manifest else { return };
+    let manifest = encode(&("a manifest of the host's own", before));
+    let signature = Signature(statement::sign(&key, Label::Officers, &manifest));
+    let officers = vec![OfficerSignature {
+        officer: PublicKey(key.public()),
+        signature,
+    }];
+    state.before = Some(before);
+    state.manifest = Some(Digest([66; 32]));
+    logged.entry.proposal.header.state = state.digest();
+    logged.entry.proposal.header.kind = Kind::Reconfigure;
+    logged.manifest = Some(SignedManifest {
+        manifest,
+        officers,
+        operator: signature,
+    });
 }
 
 fn keep<T>(memory: &mut VecDeque<T>, item: T) {
@@ -233,6 +290,15 @@ impl Cluster {
             self.lie_to_hsm(m, &liar);
         }
         self.liars.insert(m, liar);
+    }
+
+    /// What it had its HSM seal beside its replica is on its disk, whatever that applied meanwhile:
+    /// so that its HSM can go on when it is honest again.
+    pub(super) fn remember(&mut self, m: usize) {
+        if let Some(liar) = self.liars.get(&m) {
+            let entries = liar.entries.iter().filter(|it| it.is_whole());
+            self.members[m].store.append(&entries.collect::<Vec<_>>());
+        }
     }
 
     fn lie_to_others(&mut self, m: usize, liar: &Liar) {
@@ -291,7 +357,7 @@ impl Cluster {
         let replica = self.members[m].replica.as_mut()?;
         let epoch = replica.leads();
         let site = replica.hands();
-        Some(match dice.below(7) {
+        Some(match dice.below(9) {
             0 | 1 => Request::Release {
                 certificate: liar.too_few(quorum, dice)?.1,
             },
@@ -301,29 +367,43 @@ impl Cluster {
                     false => liar.enough(quorum, dice)?,
                 };
                 Request::Adopt {
-                    header: liar.header(&tip)?,
+                    place: place(site, liar.at(&tip)?),
                     certificate,
                 }
             }
             3 => {
                 // An entry of whichever leader, alone or with what followed.
                 let first = liar.entry(dice)?;
-                let epoch = first.header().epoch;
                 Request::Notarise {
+                    start: liar.start(first.header(), site, dice),
                     run: vec![first.entry.proposal],
-                    promises: liar.promises_of(epoch),
                 }
             }
             4 => {
                 let entry = liar.entry(dice)?;
-                let (header, state): (_, State) =
-                    (entry.header().clone(), entry.entry.state.clone());
                 let newest = liar.promises.back()?.statement.epoch;
                 Request::Lead {
                     epoch: epoch.unwrap_or(newest),
                     promises: liar.promises_of(epoch.unwrap_or(newest)),
-                    header,
-                    state,
+                    start: place(site, &entry),
+                }
+            }
+            6 => {
+                let (tip, certificate) = match dice.one_in(2) {
+                    true => liar.too_few(quorum, dice)?,
+                    false => liar.enough(quorum, dice)?,
+                };
+                Request::Retire {
+                    place: place(site, liar.at(&tip)?),
+                    certificate,
+                }
+            }
+            7 => {
+                let mut change = self.pending.clone()?.signed;
+                change.officers.truncate(1);
+                Request::ProposeMembers {
+                    change,
+                    ready: Vec::new(),
                 }
             }
             5 => Request::Promise {

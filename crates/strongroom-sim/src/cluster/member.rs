@@ -12,9 +12,8 @@ use std::sync::Arc;
 use strongroom_replica::{Beginning, Certificate, Logged, Replica, Timing};
 use strongroom_vault::Vault;
 use strongroom_wire::entry::Tip;
-use strongroom_wire::frame::{FRAME_VERSION, HsmError, Phase, Request, Response};
-use strongroom_wire::manifest::Manifest;
-use strongroom_wire::{Handle, MemberId, UnixMs, encode};
+use strongroom_wire::frame::{FRAME_VERSION, HsmError, Phase, Request, Response, SealedSecret};
+use strongroom_wire::{Epoch, Handle, MemberId, UnixMs};
 
 /// A client's operation that an HSM holds open.
 pub(super) struct Open {
@@ -55,6 +54,8 @@ pub(super) struct Member {
     /// Its disk was put back: what its HSM stands at may be gone.
     pub(super) damaged: bool,
     pub(super) lies: bool,
+    /// The secret that was handed over to it, for a machine that is to join.
+    pub(super) joining: Option<SealedSecret>,
     pub(super) waiting: VecDeque<Open>,
     pub(super) under_way: HashMap<Handle, Open>,
 }
@@ -66,6 +67,8 @@ pub(super) enum Stop {
     Behind,
     /// The anchor failed.
     Anchor,
+    /// It is a member no more.
+    Retired,
 }
 
 impl Member {
@@ -84,6 +87,7 @@ impl Member {
             start: 0,
             damaged: false,
             lies: false,
+            joining: None,
             waiting: VecDeque::new(),
             under_way: HashMap::new(),
         }
@@ -125,12 +129,7 @@ impl Member {
     }
 
     /// A new process, which begins where store and HSM are, as the node's driver does.
-    pub(super) fn begin(
-        &mut self,
-        now: Millis,
-        rate: u64,
-        (manifest, watch): (&Manifest, &Shared),
-    ) -> Result<(), Stop> {
+    pub(super) fn begin(&mut self, now: Millis, rate: u64, watch: &Shared) -> Result<(), Stop> {
         self.at(now);
         self.clock = Clock {
             began: now,
@@ -144,42 +143,34 @@ impl Member {
         let Response::Welcome(welcome) = site.ask(&Request::Hello { version }) else {
             panic!("a vault that started welcomes");
         };
-        let Phase::Waiting { tip, promised, .. } = welcome.phase else {
-            panic!("a member waits for its header");
-        };
         let standing = self.store.standing();
-        let (tail, certificate) = since(&self.store, &tip).ok_or(Stop::Behind)?;
-        let newest = tail.last();
-        let newest = newest.map(|it| (it.header().clone(), it.entry.state.clone()));
-        let (header, state) =
-            newest.unwrap_or_else(|| (standing.header.clone(), standing.state.clone()));
-        let anchor = header.tip();
-        let resume = Request::Resume {
-            header,
-            state,
-            manifest: encode(manifest),
-            certificate,
+        let (anchor, promised, tail) = match welcome.phase {
+            Phase::Waiting { tip, promised, .. } => {
+                let (anchor, tail) = resume(&self.store, &mut site, &tip)?;
+                (anchor, promised.max(anchor.epoch), tail)
+            }
+            Phase::Drafted => (standing.header().tip(), Epoch(0), Vec::new()),
+            Phase::Retired { .. } => return Err(Stop::Retired),
+            other => panic!("neither a member nor to be one: {other:?}"),
         };
-        match site.ask(&resume) {
-            Response::Standing { .. } => {}
-            Response::Error(HsmError::AnchorFailed) => return Err(Stop::Anchor),
-            other => panic!("its own store brings it back: {other:?}"),
-        }
+        let drafted = welcome.phase == Phase::Drafted;
         let seed = welcome.process.0.iter();
         let seed = seed.fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
         let beginning = Beginning {
             me: self.id,
-            manifest: manifest.clone(),
+            manifests: standing.manifests,
+            joining: self.joining.clone().filter(|_| drafted),
             process: welcome.process,
             anchor,
-            promised: promised.max(anchor.epoch),
-            header: standing.header,
+            promised,
+            proposal: standing.proposal,
             state: standing.state,
             certificate: standing.certificate,
             tail,
             seed,
         };
-        self.replica = Some(Replica::new(site, Timing::default(), beginning, 0));
+        let replica = Replica::new(site, Timing::default(), beginning, 0);
+        self.replica = Some(replica.expect("what it applied has its manifests"));
         Ok(())
     }
 
@@ -196,11 +187,29 @@ impl Member {
     }
 }
 
+/// Has the HSM go on where it stands; gives that and what lies between it and what is applied.
+fn resume(store: &Store, site: &mut Site, tip: &Tip) -> Result<(Tip, Vec<Logged>), Stop> {
+    let standing = store.standing();
+    let (tail, certificate) = since(store, tip).ok_or(Stop::Behind)?;
+    let newest = tail.last().map(|it| (&it.entry.proposal, &it.entry.state));
+    let (proposal, state) = newest.unwrap_or((&standing.proposal, &standing.state));
+    let anchor = proposal.header.tip();
+    let resume = Request::Resume {
+        place: standing.place(&tail, proposal, state),
+        certificate,
+    };
+    match site.ask(&resume) {
+        Response::Standing { .. } => Ok((anchor, tail)),
+        Response::Error(HsmError::AnchorFailed) => Err(Stop::Anchor),
+        other => panic!("its own store brings it back: {other:?}"),
+    }
+}
+
 /// What lies between the entry applied last and the HSM's tip, or the certificate by which the HSM
 /// moves up to what is applied.
 fn since(store: &Store, tip: &Tip) -> Option<(Vec<Logged>, Certificate)> {
     let standing = store.standing();
-    let applied = standing.header.tip();
+    let applied = standing.header().tip();
     if let Some(tail) = store.chain(&applied, tip) {
         return Some((tail, Certificate::new()));
     }

@@ -31,6 +31,8 @@ pub enum Event {
     Mischief(usize),
     /// The network is whole again.
     Heal,
+    /// The operator looks at the members.
+    Operator,
 }
 
 impl Event {

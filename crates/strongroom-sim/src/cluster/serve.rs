@@ -6,7 +6,7 @@ use super::{Cluster, Event};
 use crate::phone::Letter;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use strongroom_replica::{Hands as _, Logged, Trouble};
+use strongroom_replica::{Hands as _, Trouble};
 use strongroom_wire::answer::Answer;
 use strongroom_wire::entry::Entry;
 use strongroom_wire::frame::{LeafBytes, Request, Response};
@@ -39,7 +39,8 @@ impl Cluster {
         self.watch.borrow_mut().promises.made(&letter);
         let target = self.clients[c].target;
         // Unless an answer comes before, the same again, from another member.
-        self.clients[c].target = self.dice.place(self.members.len());
+        let members = self.named();
+        self.clients[c].target = members[self.dice.place(members.len())];
         self.wake_client(c, self.dice.between(300, 1_500));
         if self.wild && self.dice.permille(self.setting.faults.loss) {
             return;
@@ -157,8 +158,7 @@ impl Cluster {
                 writes,
             };
             member.under_way = batch.into_iter().map(|it| (it.handle, it)).collect();
-            let tenant = None;
-            replica.replicate(Logged { entry, tenant })?;
+            replica.replicate(entry.into())?;
             self.post(m);
             self.give_out(m);
         }

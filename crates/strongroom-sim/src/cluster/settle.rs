@@ -2,6 +2,7 @@
 //! what they stored.
 
 use super::{Cluster, Event, Millis};
+use strongroom_vault::Platform as _;
 
 /// Within that time of the mending, ms.
 const SETTLES_WITHIN: Millis = 60_000;
@@ -18,6 +19,8 @@ impl Cluster {
     pub fn settle(&mut self) -> Millis {
         self.mend();
         let mended = self.now;
+        self.run_until(SETTLES_WITHIN / 2, Self::is_whole);
+        self.show_out();
         let whole = self.run_until(SETTLES_WITHIN, Self::is_whole);
         assert!(whole, "mended, and not whole: {}", self.standing());
         let took = self.now - mended;
@@ -28,10 +31,25 @@ impl Cluster {
         took
     }
 
+    /// Who left while it was away, and knows nobody who leads now, is given a store that says so.
+    fn show_out(&mut self) {
+        let left: Vec<usize> = self.removed();
+        let Some(leader) = self.leader() else { return };
+        for m in left
+            .into_iter()
+            .filter(|m| !self.has_retired(*m))
+            .collect::<Vec<_>>()
+        {
+            self.count("shown out");
+            self.take_copy(m, leader);
+        }
+    }
+
     /// Nothing goes wrong from now on; what is down starts.
     pub fn mend(&mut self) {
         self.wild = false;
         self.busy = false;
+        self.pending = None;
         self.heal();
         self.watch.borrow_mut().cut = None;
         for m in 0..self.members.len() {
@@ -40,8 +58,9 @@ impl Cluster {
             let lied = std::mem::take(&mut self.members[m].lies);
             if lied {
                 // What it told its HSM beside its replica, an honest host would not have.
-                self.liars.remove(&m);
                 self.crash(m);
+                self.remember(m);
+                self.liars.remove(&m);
             }
             if let Some(replica) = &mut self.members[m].replica {
                 replica.hands().cut = None;
@@ -50,16 +69,26 @@ impl Cluster {
         }
     }
 
-    /// One leads, and all stand where it stands.
+    /// One leads, and all members stand where it stands; whoever left has retired.
     pub fn is_whole(&self) -> bool {
         let newest = self.newest();
         let there = |m: usize| self.applied(m) == Some(newest);
-        self.leader().is_some() && (0..self.members.len()).all(there) && self.roots_are_one()
+        let mut removed = self.removed().into_iter();
+        self.leader().is_some()
+            && self.named().into_iter().all(there)
+            && removed.all(|m| self.has_retired(m))
+            && self.roots_are_one()
+    }
+
+    /// One that was named, and had not joined when it was none any more, never was a member.
+    fn has_retired(&self, m: usize) -> bool {
+        let anchor = self.members[m].platform.anchor();
+        anchor.ok().flatten().is_none_or(|it| it.retired)
     }
 
     fn roots_are_one(&self) -> bool {
-        let headers = self.members.iter().map(|it| it.store.standing().header);
-        let mut roots = headers.map(|it| it.root);
+        let named = self.named().into_iter();
+        let mut roots = named.map(|m| self.members[m].store.standing().header().root);
         let first = roots.next();
         roots.all(|root| Some(root) == first)
     }
@@ -121,6 +150,8 @@ impl Cluster {
             let standing = replica.map(|it| (it.applied().index.0, it.leads(), it.leader()));
             format!("\n  member {m}: {standing:?}")
         });
-        format!("sealed {:?}{}", self.newest(), members.collect::<String>())
+        let of = format!("members {:?}, left {:?}", self.named(), self.removed());
+        let members = members.collect::<String>();
+        format!("sealed {:?}; {of}{members}", self.newest())
     }
 }

@@ -92,7 +92,13 @@ impl Site {
     pub(super) fn ask(&mut self, request: &Request) -> Response {
         let response = self.vault.handle(&self.desk, request.clone());
         let mut watch = self.watch.borrow_mut();
+        if let (Response::Proposed { .. }, Request::ProposeMembers { change, .. }) =
+            (&response, request)
+        {
+            watch.knows(change.manifest().expect("an HSM took it"));
+        }
         match (&response, request) {
+            (Response::Done, Request::Retire { .. }) => watch.retires(self.id),
             (Response::Promised(signed), _) => watch.promised(&signed.statement),
             (Response::Leading { start }, Request::Lead { epoch, .. }) => {
                 watch.leads(*epoch, start);

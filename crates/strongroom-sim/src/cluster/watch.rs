@@ -7,6 +7,7 @@
 //! | a leader's start is at or above whatever a quorum sealed before | each Lead |
 //! | sealed entries are one chain | each statement |
 //! | a host has on its disk what its HSM seals | each notarisation of an honest host |
+//! | who retired is no member, and says nothing | each statement |
 //! | answers leave for sealed entries only | each release |
 //! | applied entries are the sealed ones | each application |
 //!
@@ -17,6 +18,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use strongroom_wire::entry::{Entry, EntryHeader, Notarised, Promised, Tip};
+use strongroom_wire::manifest::Manifest;
 use strongroom_wire::{Digest, Epoch, LogIndex, MemberId, ProcessId};
 
 /// Before or after the call that it strikes.
@@ -33,7 +35,10 @@ pub(super) type Shared = Rc<RefCell<Watch>>;
 
 /// See the module.
 pub(super) struct Watch {
-    quorum: usize,
+    /// All that were ever proposed.
+    manifests: HashMap<Digest, Manifest>,
+    genesis: Digest,
+    retired: BTreeSet<MemberId>,
     pub(super) tracing: bool,
     pub(super) promises: Promises,
     /// Calls of HSMs and disks so far, over all members.
@@ -53,9 +58,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(quorum: usize, genesis: EntryHeader, promises: Promises) -> Self {
+    pub(super) fn new(manifest: Manifest, genesis: EntryHeader, promises: Promises) -> Self {
         Self {
-            quorum,
+            genesis: manifest.digest(),
+            manifests: HashMap::from([(manifest.digest(), manifest)]),
+            retired: BTreeSet::new(),
             tracing: false,
             promises,
             calls: 0,
@@ -105,7 +112,58 @@ impl Watch {
         self.entries.insert(hash, entry.clone());
     }
 
+    /// A manifest that officers signed.
+    pub(super) fn knows(&mut self, manifest: Manifest) {
+        self.manifests.insert(manifest.digest(), manifest);
+    }
+
+    /// A member left: whatever it says after that, it must not.
+    pub(super) fn retires(&mut self, member: MemberId) {
+        let left = !self.in_force().members.iter().any(|it| it.id == member);
+        assert!(left, "{member:?} retired, and is a member");
+        self.retired.insert(member);
+    }
+
+    fn speaks(&self, member: MemberId) {
+        let silent = self.retired.contains(&member) && !self.rolled_back.contains(&member);
+        assert!(!silent, "{member:?} had retired, and speaks");
+    }
+
+    /// The manifest of the newest sealed entry.
+    pub(super) fn in_force(&self) -> &Manifest {
+        let entry = self.entries.get(&self.newest().hash);
+        let named = entry.and_then(|it| it.state.manifest);
+        &self.manifests[&named.unwrap_or(self.genesis)]
+    }
+
+    /// Whoever was a member at some sealed entry.
+    pub(super) fn ever_named(&self) -> BTreeSet<MemberId> {
+        let sealed = self
+            .history
+            .iter()
+            .filter_map(|tip| self.entries.get(&tip.hash));
+        let named = sealed.filter_map(|it| it.state.manifest);
+        let named: BTreeSet<Digest> = named.chain([self.genesis]).collect();
+        let members = named.iter().flat_map(|it| &self.manifests[it].members);
+        members.map(|it| it.id).collect()
+    }
+
+    /// Whether a quorum of each manifest that the entry names said so.
+    fn is_quorum(&self, hash: &Digest) -> bool {
+        let Some(entry) = self.entries.get(hash) else {
+            return false;
+        };
+        let votes = &self.votes[hash];
+        let named = [entry.state.manifest, entry.state.before];
+        named.iter().flatten().all(|digest| {
+            let manifest = &self.manifests[digest];
+            let of_it = votes.iter().filter(|m| manifest.member(**m).is_some());
+            of_it.count() >= manifest.quorum()
+        })
+    }
+
     pub(super) fn promised(&mut self, it: &Promised) {
+        self.speaks(it.member);
         let before = self.promised.insert((it.member, it.epoch), it.process);
         let again = before.is_some() && !self.rolled_back.contains(&it.member);
         assert!(!again, "{:?} promised {:?} twice", it.member, it.epoch);
@@ -129,14 +187,14 @@ impl Watch {
 
     pub(super) fn notarised(&mut self, it: &Notarised) {
         let (member, tip) = (it.member, it.tip);
+        self.speaks(member);
         let place = (member, tip.epoch, tip.index);
         let before = self.sealed.insert(place, tip.hash);
         let two = before.is_some_and(|hash| hash != tip.hash);
         let honest = !self.rolled_back.contains(&member);
         assert!(!(two && honest), "{member:?} sealed two entries at {tip:?}");
-        let votes = self.votes.entry(tip.hash).or_default();
-        votes.insert(member);
-        if votes.len() >= self.quorum {
+        self.votes.entry(tip.hash).or_default().insert(member);
+        if self.is_quorum(&tip.hash) {
             self.certified(&tip);
         }
     }

@@ -4,7 +4,7 @@ use super::Host;
 use strongroom_vault::Platform as _;
 use strongroom_wire::frame::{Inspection, Request, Response};
 use strongroom_wire::tenant::SignedTenantChange;
-use strongroom_wire::{Epoch, Handle, MemberId, TenantKey, encode};
+use strongroom_wire::{Epoch, Handle, MemberId, TenantKey};
 
 impl Host {
     /// The keys that an operation touches.
@@ -49,7 +49,7 @@ impl Host {
         let again = || chain.last().cloned().into_iter().collect();
         Request::Notarise {
             run: if run.is_empty() { again() } else { run },
-            promises: Vec::new(),
+            start: None,
         }
     }
 
@@ -78,12 +78,11 @@ impl Host {
         let anchor = self.platform.anchor().ok().flatten();
         let anchored = anchor.map(|it| it.tip);
         let tip = promises.first().map(|it| it.statement.tip).or(anchored);
-        let (header, state) = self.places[&tip.expect("a member has an anchor").hash].clone();
+        let start = self.places[&tip.expect("a member has an anchor").hash].clone();
         Request::Lead {
             epoch: Epoch(self.epoch),
             promises,
-            header,
-            state,
+            start,
         }
     }
 
@@ -94,11 +93,8 @@ impl Host {
     pub fn resumption(&self) -> Request {
         let anchor = self.platform.anchor().expect("memory does not fail");
         let tip = anchor.expect("a member has an anchor").tip;
-        let (header, state) = self.places[&tip.hash].clone();
         Request::Resume {
-            header,
-            state,
-            manifest: encode(&self.manifest),
+            place: self.places[&tip.hash].clone(),
             certificate: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! How a fleet of one begins, and who its tenants are.
 
 use super::Host;
+use crate::fleet::Fleet;
 use crate::platform::Memory;
 use crate::store;
 use std::cell::RefCell;
@@ -19,6 +20,11 @@ use strongroom_wire::{Digest, FleetId, KeyId, MemberId, PublicKey, Signature, en
 /// The key that creates tenants.
 pub fn admin() -> SigningKey {
     SigningKey::from_seed(&[8; 32])
+}
+
+/// The operator's key.
+pub fn operator() -> SigningKey {
+    SigningKey::from_seed(&[10; 32])
 }
 
 /// A tenant's private side.
@@ -92,7 +98,6 @@ pub fn issuer_change(
 /// If the drafted key is no X-Wing key.
 pub fn manifest(drafted: &Drafted, policy: Policy) -> Manifest {
     let public = drafted.hpke.as_slice().try_into();
-    let key = |seed| PublicKey(SigningKey::from_seed(&seed).public());
     Manifest {
         version: 1,
         fleet: None,
@@ -111,13 +116,14 @@ pub fn manifest(drafted: &Drafted, policy: Policy) -> Manifest {
             measurement: Digest([0; 32]),
             site: "here".to_owned(),
             host: Digest([0; 32]),
+            address: None,
         }],
         rollback_tolerance: 0,
         policy,
         cells: 1,
         resurrections_max: 0,
         admin: PublicKey(admin().public()),
-        operator: key([10; 32]),
+        operator: PublicKey(operator().public()),
         officers: Vec::new(),
         officers_threshold: 0,
         auditors: Vec::new(),
@@ -128,23 +134,33 @@ pub fn manifest(drafted: &Drafted, policy: Policy) -> Manifest {
 
 impl Host {
     /// A fleet of one, leading, without tenants.
+    pub fn new(platform: Arc<Memory>, policy: Policy) -> Self {
+        Self::founded(platform, policy, |_| {})
+    }
+
+    /// The same under a manifest that is changed before it is founded.
     ///
     /// # Panics
     /// If a blank machine does not make a fleet.
-    pub fn new(platform: Arc<Memory>, policy: Policy) -> Self {
+    pub fn founded(
+        platform: Arc<Memory>,
+        policy: Policy,
+        change: impl FnOnce(&mut Manifest),
+    ) -> Self {
         let mut vault = Vault::start(platform.clone()).expect("an empty platform is blank");
         let desk = RefCell::new(Desk::default());
         let Response::Drafted(drafted) = vault.handle(&desk, Request::Draft) else {
             panic!("a blank vault drafts");
         };
-        let manifest = manifest(&drafted, policy);
+        let mut manifest = manifest(&drafted, policy);
+        change(&mut manifest);
         let bytes = encode(&manifest);
         let genesis = Request::Genesis {
             manifest: bytes,
             secret: None,
         };
         let genesis = vault.handle(&desk, genesis);
-        let Response::Standing { header, state } = genesis else {
+        let Response::Standing { proposal, state } = genesis else {
             panic!("a genesis of the drafted keys stands: {genesis:?}");
         };
         let pages = store::Memory::default();
@@ -154,12 +170,12 @@ impl Host {
             vault,
             process,
             desk,
-            manifest,
+            places: HashMap::new(),
+            manifests: vec![manifest],
             trie: Trie::open(pages.clone(), 64).expect("memory does not fail"),
             pages,
             leaves: HashMap::new(),
             versions: BTreeMap::new(),
-            places: HashMap::from([(header.hash(), (header, state))]),
             chain: VecDeque::new(),
             committed: Vec::new(),
             promise: None,
@@ -168,9 +184,28 @@ impl Host {
             decided: BTreeSet::new(),
             epoch: 0,
         };
+        host.learn(&proposal, &state);
         let led = host.take_the_lead();
         assert!(matches!(led, Response::Leading { .. }), "{led:?}");
         host
+    }
+
+    /// Honest: put the manifest with this change in force, as its officers 1 and 2 want it.
+    pub fn change(&mut self, change: impl FnOnce(&mut Manifest)) -> Request {
+        let before = self.manifest();
+        let mut manifest = Manifest {
+            fleet: Some(before.fleet_id()),
+            previous: Some(before.digest()),
+            epoch: before.epoch + 1,
+            ..before.clone()
+        };
+        change(&mut manifest);
+        let signed = Fleet::signed(&manifest, &[1, 2]);
+        self.manifests.push(manifest);
+        Request::ProposeMembers {
+            change: signed,
+            ready: Vec::new(),
+        }
     }
 
     /// Creates a tenant, honestly, and makes it final.

@@ -78,11 +78,11 @@ fn an_old_certificate_moves_nobody_back() {
     let heard = heard.borrow();
     let certificate = heard.certificates[heard.certificates.len() / 2].clone();
     let tip = certificate[0].statement.tip;
-    let header = heard.entries.iter().map(Logged::header);
-    let header = header.clone().find(|it| it.tip() == tip).unwrap().clone();
+    let mut entries = heard.entries.iter();
+    let entry = entries.find(|it| it.header().tip() == tip).unwrap();
     let follower = others(&cluster, leader)[0];
     let adopt = Request::Adopt {
-        header,
+        place: cluster.place(follower, entry),
         certificate,
     };
     let refused = cluster.ask(follower, &adopt);

@@ -6,5 +6,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod lies;
+mod members;
 mod runs;
 mod scenarios;

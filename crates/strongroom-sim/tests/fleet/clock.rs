@@ -64,9 +64,9 @@ fn officers_set_the_clock_back_and_forward() {
         let entry = fleet.propose_clock(0, change).unwrap();
         assert_eq!((entry.header.kind, entry.header.time), (Kind::Clock, time));
         let run = [entry];
-        let certificate = fleet.certify(&[0, 1, 2], &run, &[]);
+        let certificate = fleet.certify(&[0, 1, 2], &run, None);
         fleet.release(0, &certificate).unwrap();
-        assert_eq!(fleet.place(&run[0].header.hash()).1.clock_changes, number);
+        assert_eq!(fleet.state_of(&run[0]).clock_changes, number);
         // Time goes on from there, at its pace, not from where it was.
         for member in &fleet.members {
             member.platform.pass(5000);
@@ -74,7 +74,7 @@ fn officers_set_the_clock_back_and_forward() {
         let next = [fleet.propose(0).unwrap()];
         assert!(next[0].header.time > time);
         assert!(next[0].header.time <= time.plus(MINUTE));
-        fleet.certify(&[0, 1, 2], &next, &[]);
+        fleet.certify(&[0, 1, 2], &next, None);
     }
     goes_on(&mut fleet, 1);
 }
@@ -108,7 +108,7 @@ fn a_change_is_not_replayed_nor_skipped_nor_another_fleets() {
             refused(&mut fleet, 0, request, HsmError::ClockChangeInvalid);
         }
         if when == "speculated" {
-            fleet.certify(&[0, 1, 2], &run, &[]);
+            fleet.certify(&[0, 1, 2], &run, None);
         }
     }
     fleet.propose_clock(0, signed(&honest, &[2, 3])).unwrap();
@@ -167,7 +167,7 @@ fn officers_set_no_time_ahead_of_the_clocks() {
     fleet.members[0].platform.set_wall_clock(ahead);
     let run = [fleet.propose_clock(0, change).unwrap()];
     for m in [1, 2] {
-        assert_eq!(fleet.notarise(m, &run, &[]), Err(HsmError::TooEarly));
+        assert_eq!(fleet.notarise(m, &run, None), Err(HsmError::TooEarly));
     }
     assert_eq!(
         fleet.propose_clock(1, signed(&self::change(&fleet, 1, ahead), &[1, 2])),
@@ -185,7 +185,7 @@ fn what_is_proposed_above_a_change_is_sealed_with_it() {
     let clock = fleet.propose_clock(0, change).unwrap();
     let run = [clock, fleet.propose(0).unwrap(), fleet.propose(0).unwrap()];
     assert_eq!(run[2].header.time, back, "time stands still until then");
-    let certificate = fleet.certify(&[0, 1, 2], &run, &[]);
+    let certificate = fleet.certify(&[0, 1, 2], &run, None);
     fleet.release(0, &certificate).unwrap();
     goes_on(&mut fleet, 1);
 }
@@ -202,16 +202,16 @@ fn a_jump_of_years_at_one_site_stays_there() {
     platform.set_wall_clock(right.plus(9 * YEAR));
     fleet.lead(0, 1, &[0, 1]);
     let wrong = [fleet.propose(0).unwrap()];
-    fleet.notarise(0, &wrong, &[]).unwrap();
-    assert_eq!(fleet.notarise(1, &wrong, &[]), Err(HsmError::TooEarly));
+    fleet.notarise(0, &wrong, None).unwrap();
+    assert_eq!(fleet.notarise(1, &wrong, None), Err(HsmError::TooEarly));
     let promises = fleet.promise_all(&[0, 1], 2, 1);
     let leading = fleet.leading(2, &promises);
     assert_eq!(fleet.ask(1, leading), Err(HsmError::TooEarly));
     // A quorum that does not know of it goes on, and takes the other along.
-    let promises = fleet.lead(1, 3, &[1, 2]);
+    let start = fleet.lead(1, 3, &[1, 2]);
     let run = [fleet.propose(1).unwrap()];
     assert!(run[0].header.time < wrong[0].header.time);
-    let certificate = fleet.certify(&[0, 1, 2], &run, &promises);
+    let certificate = fleet.certify(&[0, 1, 2], &run, Some(&start));
     fleet.release(1, &certificate).unwrap();
     platform.set_wall_clock(right);
     goes_on(&mut fleet, 2);
@@ -226,7 +226,7 @@ fn a_jump_of_years_at_all_sites_heals_by_a_change_of_the_clock() {
     }
     goes_on(&mut fleet, 0);
     let tip = fleet.inspect(0).tip;
-    let wrong = fleet.place(&tip.hash).0.time;
+    let wrong = fleet.place(&tip.hash).proposal.header.time;
     assert!(wrong > right.plus(8 * YEAR));
     for member in &fleet.members {
         member.platform.set_wall_clock(right);
@@ -234,14 +234,14 @@ fn a_jump_of_years_at_all_sites_heals_by_a_change_of_the_clock() {
     // Time stands still, and the vault does not.
     goes_on(&mut fleet, 1);
     let tip = fleet.inspect(0).tip;
-    assert_eq!(fleet.place(&tip.hash).0.time, wrong);
-    let promises = fleet.lead(1, 3, &[0, 1, 2]);
+    assert_eq!(fleet.place(&tip.hash).proposal.header.time, wrong);
+    let start = fleet.lead(1, 3, &[0, 1, 2]);
     let change = signed(&change(&fleet, 1, right), &[2, 3]);
     let run = [
         fleet.propose_clock(1, change).unwrap(),
         fleet.propose(1).unwrap(),
     ];
-    let certificate = fleet.certify(&[0, 1, 2], &run, &promises);
+    let certificate = fleet.certify(&[0, 1, 2], &run, Some(&start));
     fleet.release(1, &certificate).unwrap();
     for leader in 0..3 {
         for member in &fleet.members {
@@ -249,7 +249,7 @@ fn a_jump_of_years_at_all_sites_heals_by_a_change_of_the_clock() {
         }
         goes_on(&mut fleet, leader);
         let tip = fleet.inspect(leader).tip;
-        let time = fleet.place(&tip.hash).0.time;
+        let time = fleet.place(&tip.hash).proposal.header.time;
         assert_eq!(time, now(&fleet, leader), "time is right, and goes on");
     }
 }

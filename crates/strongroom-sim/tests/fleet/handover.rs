@@ -21,6 +21,7 @@ fn hand_over(member: MemberId, key: Vec<u8>, signer: &SigningKey, label: Label) 
         member,
         key,
         signature: Signature(statement::sign(signer, label, &bytes)),
+        next: None,
     }
 }
 
@@ -47,6 +48,7 @@ fn a_stranger_is_handed_nothing() {
             member,
             key,
             signature,
+            next: None,
         };
         refused(&mut fleet, 0, request, HsmError::HandoverInvalid);
     }

@@ -6,6 +6,7 @@ mod adopting;
 mod clock;
 mod handover;
 mod leading;
+mod members;
 mod notarising;
 mod resuming;
 
@@ -38,22 +39,22 @@ fn branched() -> (Fleet, [strongroom_wire::entry::Proposal; 2]) {
     let mut fleet = Fleet::new(3, 0);
     fleet.lead(0, 1, &[0, 1]);
     let run = [(); 2].map(|()| fleet.propose(0).unwrap());
-    fleet.notarise(0, &run, &[]).unwrap();
+    fleet.notarise(0, &run, None).unwrap();
     (fleet, run)
 }
 
 /// Everyone seals what that member proposes, and it releases it: the fleet is alive.
 #[track_caller]
 fn goes_on(fleet: &mut Fleet, leader: usize) {
-    let members: Vec<usize> = (0..fleet.members.len()).collect();
+    let members = fleet.in_force();
     let epochs = members
         .iter()
         .map(|m| fleet.inspect(*m).promised.0)
         .max()
         .unwrap();
-    let promises = fleet.lead(leader, epochs + 1, &members);
+    let start = fleet.lead(leader, epochs + 1, &members);
     let run = [fleet.propose(leader).unwrap()];
-    let certificate = fleet.certify(&members, &run, &promises);
+    let certificate = fleet.certify(&members, &run, Some(&start));
     fleet.release(leader, &certificate).unwrap();
     for m in members {
         assert_eq!(fleet.inspect(m).tip, run[0].header.tip());

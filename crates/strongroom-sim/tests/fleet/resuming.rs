@@ -5,25 +5,22 @@ use strongroom_crypto::statement::{self, Label, SigningKey};
 use strongroom_sim::fleet::Fleet;
 use strongroom_vault::Platform as _;
 use strongroom_wire::entry::{Notarised, Proposal, Signed};
-use strongroom_wire::frame::{HsmError, Request, Response};
+use strongroom_wire::frame::{HsmError, ManifestBytes, Request, Response};
 use strongroom_wire::manifest::Manifest;
-use strongroom_wire::{Epoch, PublicKey, Signature, encode};
+use strongroom_wire::{Digest, Epoch, PublicKey, Signature, encode};
 
 /// 0 and 1 sealed two entries and 2 has seen none: (fleet, entries, certificates of each).
 fn behind() -> (Fleet, [Proposal; 2], [Vec<Signed<Notarised>>; 2]) {
     let mut fleet = Fleet::new(3, 0);
     fleet.lead(0, 1, &[0, 1]);
     let run = [(); 2].map(|()| fleet.propose(0).unwrap());
-    let certificates = [0, 1].map(|at| fleet.certify(&[0, 1], &run[at..=at], &[]));
+    let certificates = [0, 1].map(|at| fleet.certify(&[0, 1], &run[at..=at], None));
     (fleet, run, certificates)
 }
 
 fn resume(fleet: &Fleet, entry: &Proposal, certificate: &[Signed<Notarised>]) -> Request {
-    let (header, state) = fleet.place(&entry.header.hash());
     Request::Resume {
-        header,
-        state,
-        manifest: encode(fleet.manifest()),
+        place: fleet.place_of(entry),
         certificate: certificate.to_vec(),
     }
 }
@@ -100,9 +97,11 @@ fn a_forged_manifest_with_a_certificate_of_its_own_is_refused() {
     ] {
         let mut manifest = fleet.manifest().clone();
         how.iter().for_each(|change| change(&mut manifest));
-        let (mut header, mut state) = fleet.place(&run[1].header.hash());
-        state.manifest = Some(manifest.digest());
-        header.state = state.digest();
+        let mut place = fleet.place_of(&run[1]);
+        place.state.manifest = Some(manifest.digest());
+        place.manifests = vec![ManifestBytes(encode(&manifest))];
+        let header = &mut place.proposal.header;
+        header.state = place.state.digest();
         header.epoch = Epoch(9);
         let statement = Notarised {
             fleet: header.fleet,
@@ -113,17 +112,22 @@ fn a_forged_manifest_with_a_certificate_of_its_own_is_refused() {
         };
         let bytes = encode(&statement);
         let signature = Signature(statement::sign(&key, Label::Notarised, &bytes));
-        let lie = Request::Resume {
-            header,
-            state,
-            manifest: encode(&manifest),
-            certificate: vec![Signed {
-                statement,
-                signature,
-            }],
-        };
+        let certificate = vec![Signed {
+            statement,
+            signature,
+        }];
         fleet.members[2].power_cut();
-        refused(&mut fleet, 2, lie, HsmError::ManifestInvalid);
+        // With the mark of the entry that it was made of, with none, and under that very entry.
+        let mut none = place.clone();
+        none.proposal.mark = Digest([0; 32]);
+        let mut under = fleet.place_of(&run[1]);
+        under.manifests.clone_from(&place.manifests);
+        let (forged, mismatch) = (HsmError::EntryForged, HsmError::AnchorMismatch);
+        for (place, error) in [(place, forged), (none, forged), (under, mismatch)] {
+            let certificate = certificate.clone();
+            let lie = Request::Resume { place, certificate };
+            refused(&mut fleet, 2, lie, error);
+        }
     }
     let own = fleet.resumption(2);
     fleet.ask(2, own).unwrap();

@@ -9,10 +9,7 @@ use strongroom_wire::manifest::Policy;
 use strongroom_wire::{Epoch, MemberId};
 
 fn notarise(run: Vec<Proposal>) -> Request {
-    Request::Notarise {
-        run,
-        promises: Vec::new(),
-    }
+    Request::Notarise { run, start: None }
 }
 
 /// A member whose anchor failed says so when it is greeted, and does nothing else.

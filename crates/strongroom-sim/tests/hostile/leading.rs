@@ -13,14 +13,13 @@ fn resigned(mut promise: Signed<Promised>, key: &SigningKey) -> Signed<Promised>
     promise
 }
 
-/// With the header and state that an honest host would bring.
+/// From the start that an honest host would bring.
 fn lead(world: &World, epoch: Epoch, promises: &[Signed<Promised>]) -> Request {
     match world.host.leading() {
-        Request::Lead { header, state, .. } => Request::Lead {
+        Request::Lead { start, .. } => Request::Lead {
             epoch,
             promises: promises.to_vec(),
-            header,
-            state,
+            start,
         },
         other => panic!("no lead: {other:?}"),
     }
@@ -201,10 +200,7 @@ fn a_promise_to_another_ends_the_lead_and_drops_its_answers() {
         process,
     });
     assert_eq!(world.standing().held, 0, "unsealed answers are dropped");
-    let request = Request::Notarise {
-        run,
-        promises: Vec::new(),
-    };
+    let request = Request::Notarise { run, start: None };
     refused(&mut world, request, HsmError::EpochStale);
     let request = world.host.proposal(&[]);
     refused(&mut world, request, HsmError::NotLeading);

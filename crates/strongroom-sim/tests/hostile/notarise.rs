@@ -21,7 +21,7 @@ fn proposed(world: &mut World, count: usize) -> Vec<Proposal> {
 fn notarise(run: &[Proposal]) -> Request {
     Request::Notarise {
         run: run.to_vec(),
-        promises: Vec::new(),
+        start: None,
     }
 }
 

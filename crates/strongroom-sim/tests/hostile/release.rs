@@ -153,10 +153,7 @@ fn a_certificate_releases_its_own_chain_and_nothing_above() {
         letters.push(status);
     }
     let run = world.host.chain()[..2].to_vec();
-    world.ask(Request::Notarise {
-        run,
-        promises: Vec::new(),
-    });
+    world.ask(Request::Notarise { run, start: None });
     let request = world.host.release();
     world.ask(request);
     let left = world.take_answers();

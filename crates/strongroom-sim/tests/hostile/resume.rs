@@ -2,7 +2,7 @@
 
 use super::{begun, goes_on};
 use strongroom_sim::world::World;
-use strongroom_wire::frame::{HsmError, Phase, Request, Response};
+use strongroom_wire::frame::{HsmError, ManifestBytes, Phase, Place, Request, Response};
 use strongroom_wire::limits::PIPELINE_MAX;
 use strongroom_wire::{Digest, encode};
 
@@ -27,49 +27,40 @@ fn lied(seed: u64, error: HsmError, lie: impl FnOnce(&World, Request) -> Request
     goes_on(&mut world, &phone);
 }
 
-fn parts(
-    request: Request,
-) -> (
-    strongroom_wire::entry::EntryHeader,
-    strongroom_wire::entry::State,
-    Vec<u8>,
-) {
+/// What the honest resumption shows.
+fn shown(request: Request) -> Place {
     match request {
-        Request::Resume {
-            header,
-            state,
-            manifest,
-            ..
-        } => (header, state, manifest),
+        Request::Resume { place, .. } => place,
         other => panic!("no resumption: {other:?}"),
+    }
+}
+
+fn resume(place: Place) -> Request {
+    Request::Resume {
+        place,
+        certificate: Vec::new(),
     }
 }
 
 #[test]
 fn rolled_back_state_is_not_resumed() {
     lied(2, HsmError::AnchorMismatch, |world, truth| {
-        let (_, _, manifest) = parts(truth);
         let older = &world.host.committed()[0];
-        Request::Resume {
-            header: older.proposal.header.clone(),
+        resume(Place {
+            proposal: older.proposal.clone(),
             state: older.state.clone(),
-            manifest,
-            certificate: Vec::new(),
-        }
+            ..shown(truth)
+        })
     });
 }
 
 #[test]
 fn a_stale_header_with_the_newest_state_is_not_resumed() {
     lied(3, HsmError::AnchorMismatch, |world, truth| {
-        let (_, state, manifest) = parts(truth);
-        let header = world.host.committed()[0].proposal.header.clone();
-        Request::Resume {
-            header,
-            state,
-            manifest,
-            certificate: Vec::new(),
-        }
+        resume(Place {
+            proposal: world.host.committed()[0].proposal.clone(),
+            ..shown(truth)
+        })
     });
 }
 
@@ -83,42 +74,45 @@ fn another_fleets_header_is_not_resumed() {
 #[test]
 fn a_wrong_state_preimage_is_not_resumed() {
     lied(6, HsmError::AnchorMismatch, |_, truth| {
-        let (header, mut state, manifest) = parts(truth);
-        state.tenants = 1;
-        Request::Resume {
-            header,
-            state,
-            manifest,
-            certificate: Vec::new(),
-        }
+        let mut place = shown(truth);
+        place.state.tenants = 1;
+        resume(place)
     });
 }
 
 #[test]
 fn another_fleets_manifest_is_not_resumed() {
     lied(7, HsmError::AnchorMismatch, |_, truth| {
-        let (header, state, _) = parts(truth);
-        let (_, _, manifest) = parts(World::new(8).host.resumption());
-        Request::Resume {
-            header,
-            state,
-            manifest,
-            certificate: Vec::new(),
-        }
+        let manifests = shown(World::new(8).host.resumption()).manifests;
+        resume(Place {
+            manifests,
+            ..shown(truth)
+        })
     });
 }
 
 #[test]
-fn bytes_that_are_no_manifest_are_named() {
-    lied(9, HsmError::ManifestInvalid, |_, truth| {
-        let (header, state, mut manifest) = parts(truth);
-        manifest.push(0);
-        Request::Resume {
-            header,
-            state,
-            manifest,
-            certificate: Vec::new(),
-        }
+fn bytes_that_are_no_manifest_are_not_resumed_from_nor_is_none() {
+    for bytes in [Some(0), None] {
+        lied(9, HsmError::AnchorMismatch, |_, truth| {
+            let mut place = shown(truth);
+            match bytes {
+                Some(byte) => place.manifests[0].0.push(byte),
+                None => place.manifests.clear(),
+            }
+            resume(place)
+        });
+    }
+}
+
+/// A tip that names another manifest before its own is another tip.
+#[test]
+fn a_change_that_the_tip_does_not_have_is_not_resumed() {
+    lied(17, HsmError::AnchorMismatch, |_, truth| {
+        let mut place = shown(truth);
+        place.state.before = place.state.manifest;
+        place.manifests.push(place.manifests[0].clone());
+        resume(place)
     });
 }
 
@@ -127,7 +121,7 @@ fn c3_a_loosened_manifest_is_not_resumed_however_it_is_wrapped() {
     // As it is; with a state that names it; with a header that names that state.
     for wrapped in 0..3 {
         lied(10, HsmError::AnchorMismatch, |world, truth| {
-            let (mut header, mut state, _) = parts(truth);
+            let mut place = shown(truth);
             let mut manifest = world.host.manifest().clone();
             manifest.previous = Some(manifest.digest());
             manifest.fleet = Some(manifest.fleet_id());
@@ -136,18 +130,14 @@ fn c3_a_loosened_manifest_is_not_resumed_however_it_is_wrapped() {
             manifest.policy.delays_ms = Vec::new();
             manifest.policy.slots_max = 200;
             if wrapped > 0 {
-                state.manifest = Some(manifest.digest());
-                state.manifest_epoch = 1;
+                place.state.manifest = Some(manifest.digest());
+                place.state.manifest_epoch = 1;
             }
             if wrapped > 1 {
-                header.state = state.digest();
+                place.proposal.header.state = place.state.digest();
             }
-            Request::Resume {
-                header,
-                state,
-                manifest: encode(&manifest),
-                certificate: Vec::new(),
-            }
+            place.manifests = vec![ManifestBytes(encode(&manifest))];
+            resume(place)
         });
     }
 }
@@ -157,7 +147,7 @@ fn a_standing_member_is_not_resumed_again() {
     let (mut world, phone, _) = begun(11);
     let again = world.host.resumption();
     super::refused(&mut world, again, HsmError::WrongPhase);
-    let (_, _, manifest) = parts(world.host.resumption());
+    let manifest = encode(world.host.manifest());
     super::refused(
         &mut world,
         Request::Genesis {
@@ -207,7 +197,7 @@ fn what_was_proposed_and_not_sealed_is_void_after_a_restart() {
         &mut world,
         Request::Notarise {
             run: void,
-            promises: Vec::new(),
+            start: None,
         },
         HsmError::EpochStale,
     );

@@ -4,7 +4,7 @@ use strongroom_wire::limits::{KEM_PUBLIC_BYTES, MEMBERS_MAX};
 use strongroom_wire::manifest::{
     Bundle, FleetKey, Manifest, ManifestError, Member, PlatformClass, Policy,
 };
-use strongroom_wire::{Digest, FleetId, KeyId, MemberId, PublicKey, Signature, encode};
+use strongroom_wire::{Digest, FleetId, KeyId, MemberId, PublicKey, Signature, UnixMs, encode};
 
 /// The default with one thing changed.
 fn policy(change: impl FnOnce(&mut Policy)) -> Policy {
@@ -134,6 +134,7 @@ fn member(id: u8) -> Member {
         measurement: Digest([0; 32]),
         site: "here".to_owned(),
         host: Digest([0; 32]),
+        address: None,
     }
 }
 
@@ -165,6 +166,16 @@ pub fn genesis(n: u8, rollback_tolerance: u8) -> Manifest {
         auditors: Vec::new(),
         auditors_threshold: 0,
         not_after: None,
+    }
+}
+
+/// The manifest of the next epoch, of the same members.
+pub fn following(before: &Manifest) -> Manifest {
+    Manifest {
+        fleet: Some(before.fleet_id()),
+        epoch: before.epoch + 1,
+        previous: Some(before.digest()),
+        ..before.clone()
     }
 }
 
@@ -285,6 +296,7 @@ fn a_bundle_gives_a_sound_canonical_manifest_only() {
     let bundle = |manifest: Vec<u8>| Bundle {
         manifest,
         operator: Signature([0; 64]),
+        history: None,
     };
     let sound = genesis(1, 0);
     assert_eq!(bundle(encode(&sound)).manifest(), Ok(sound.clone()));
@@ -299,4 +311,113 @@ fn a_bundle_gives_a_sound_canonical_manifest_only() {
         Some(PublicKey([0; 32]))
     );
     assert!(sound.member(MemberId(1)).is_none());
+}
+
+/// A genesis that leaves room to tighten, whose greatest member there ever was is 4.
+fn roomy() -> Manifest {
+    let mut manifest = genesis(3, 0);
+    manifest.members[1].class = PlatformClass::AtRest;
+    manifest.members[2].class = PlatformClass::AtRest;
+    manifest.members.remove(0);
+    manifest.rollback_tolerance = 0;
+    manifest.officers = vec![PublicKey([5; 32])];
+    manifest.officers_threshold = 1;
+    manifest.not_after = Some(UnixMs(9));
+    manifest
+}
+
+fn follows(change: impl FnOnce(&mut Manifest)) -> Result<(), ManifestError> {
+    let before = roomy();
+    let mut after = following(&before);
+    change(&mut after);
+    after.check_follows(&before, MemberId(4))
+}
+
+/// A joiner's slot.
+fn joiner(id: u8, class: PlatformClass) -> Member {
+    Member {
+        class,
+        ..member(id)
+    }
+}
+
+#[test]
+fn a_following_manifest_may_change_whom_it_names_and_who_signs() {
+    let tighter = |m: &mut Manifest| {
+        m.members.remove(0);
+        m.members.push(joiner(5, PlatformClass::Isolating));
+        m.members[0].site = "elsewhere".to_owned();
+        m.members[0].host = Digest([9; 32]);
+        m.members[0].address = Some("here:1".to_owned());
+        m.officers = vec![PublicKey([6; 32]), PublicKey([7; 32])];
+        m.officers_threshold = 2;
+        m.operator = PublicKey([8; 32]);
+        m.admin = PublicKey([9; 32]);
+        m.policy.attempts_max -= 1;
+        m.not_after = Some(UnixMs(8));
+        m.resurrections_max = 0;
+    };
+    assert_eq!(follows(tighter), Ok(()));
+    assert_eq!(follows(|_| {}), Ok(()));
+}
+
+#[test]
+fn each_broken_rule_of_a_following_manifest_has_its_name() {
+    type Broken = fn(&mut Manifest);
+    let next: [Broken; 4] = [
+        |m| m.epoch = 2,
+        |m| m.epoch = u64::MAX,
+        |m| m.fleet = Some(FleetId([1; 32])),
+        |m| m.previous = Some(Digest([1; 32])),
+    ];
+    let changed: [Broken; 6] = [
+        |m| m.keys.push(key(2)),
+        |m| m.opaque = PublicKey([9; 32]),
+        |m| m.rollback_tolerance = 1,
+        |m| m.auditors.push(PublicKey([9; 32])),
+        |m| {
+            m.auditors = vec![PublicKey([9; 32])];
+            m.auditors_threshold = 1;
+        },
+        |m| m.keys[0].public[0] ^= 1,
+    ];
+    let loosened: [Broken; 4] = [
+        |m| m.resurrections_max = 2,
+        |m| m.officers_threshold = 0,
+        |m| m.not_after = Some(UnixMs(10)),
+        |m| m.not_after = None,
+    ];
+    let exchanged: [Broken; 4] = [
+        |m| m.members[0].identity = PublicKey([9; 32]),
+        |m| m.members[0].platform = "nitro".to_owned(),
+        |m| m.members[0].class = PlatformClass::Isolating,
+        |m| m.members[0].measurement = Digest([9; 32]),
+    ];
+    let unfit: [Broken; 4] = [
+        // A number that is another's no more, or was one's that left earlier.
+        |m| m.members.push(joiner(0, PlatformClass::AtRest)),
+        |m| m.members.push(joiner(4, PlatformClass::AtRest)),
+        |m| m.members.push(joiner(5, PlatformClass::None)),
+        |m| {
+            // The same HSM under another number.
+            let identity = m.members[0].identity;
+            m.members.remove(0);
+            m.members.push(Member {
+                identity,
+                ..joiner(5, PlatformClass::AtRest)
+            });
+        },
+    ];
+    let all = [
+        (&next[..], ManifestError::NotNext),
+        (&changed[..], ManifestError::Changed),
+        (&loosened[..], ManifestError::Loosened),
+        (&exchanged[..], ManifestError::SlotExchanged),
+        (&unfit[..], ManifestError::SlotUnfit),
+    ];
+    for (broken, error) in all {
+        for (at, change) in broken.iter().enumerate() {
+            assert_eq!(follows(change), Err(error), "{error:?} {at}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ fn check<T>(seed: &[u8], damage: (usize, u8)) -> Checked
 where
     T: Sample + Encode<()> + for<'b> Decode<'b, ()> + PartialEq + Debug,
 {
-    let value = T::sample(&mut Source(seed));
+    let value = T::sample(&mut Source::new(seed));
     let bytes = encode(&value);
     let decoded = decode::<T>(&bytes);
     prop_assert_eq!(decoded.as_ref(), Ok(&value));

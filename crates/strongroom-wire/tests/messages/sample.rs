@@ -6,15 +6,41 @@ use strongroom_wire::ids::{
 };
 
 /// Bytes to make values from; zeros once it is empty.
-pub struct Source<'a>(pub &'a [u8]);
+pub struct Source<'a> {
+    bytes: &'a [u8],
+    later: bool,
+}
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// Of all that there is.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let later = true;
+        Self { bytes, later }
+    }
+
+    /// Without the fields and kinds that came when members could be changed: what was a message
+    /// before is the same message now, byte by byte.
+    pub fn before_changes(bytes: &'a [u8]) -> Self {
+        let later = false;
+        Self { bytes, later }
+    }
+
     fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else {
+        let Some((first, rest)) = self.bytes.split_first() else {
             return 0;
         };
-        self.0 = rest;
+        self.bytes = rest;
         *first
+    }
+
+    /// A field that came with changes of members.
+    pub fn later<T: Sample>(&mut self) -> Option<T> {
+        self.later.then(|| Sample::sample(self)).flatten()
+    }
+
+    /// Whether there is all that came with changes of members.
+    pub fn has_later(&self) -> bool {
+        self.later
     }
 
     /// A number of any magnitude, so that each length of its encoding comes up.

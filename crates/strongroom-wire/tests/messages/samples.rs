@@ -96,7 +96,6 @@ sample_structs! {
         feature_level,
     }
     Proposal { header, mark }
-    State { manifest, manifest_epoch, tenants, clock_changes }
     Tip { epoch, index, hash }
     Anchor { fleet, cell, incarnation, member, promised, tip, retired }
     Write { key, leaf }
@@ -106,8 +105,9 @@ sample_structs! {
     ClockChange { fleet, cell, incarnation, number, time }
     SignedClockChange { change, officers }
     OfficerSignature { officer, signature }
+    Ready { fleet, cell, incarnation, member, manifest }
     FleetKey { id, public }
-    Member { id, identity, platform, class, measurement, site, host }
+    Member { id, identity, platform, class, measurement, site, host, address }
     Policy {
         attempts_max, delays_ms, last_chance_ms, reset_wait_ms, slots_max, register_ticket_ms,
         recover_ticket_ms, token_ms_max,
@@ -117,7 +117,8 @@ sample_structs! {
         resurrections_max, admin, operator, officers, officers_threshold, auditors,
         auditors_threshold, not_after,
     }
-    Bundle { manifest, operator }
+    SignedManifest { manifest, officers, operator }
+    Bundle { manifest, operator, history }
     IssuerKey { kid, algorithm, public }
     Tenant { issuer, root, version, keys, bearer, account_rate, tenant_rate }
     SignedTenantChange { change, signature }
@@ -126,8 +127,42 @@ sample_structs! {
     Welcome { version, platform, class, image, phase, process }
     Drafted { identity, hpke, opaque, handover, signature }
     HandoverKey { key }
+    Place { proposal, state, manifests }
     Inspection {
         tip, promised, leading, speculative, handles, held, clock, refused, anchor_writes,
+    }
+}
+
+impl Sample for State {
+    fn sample(source: &mut Source<'_>) -> Self {
+        Self {
+            manifest: Sample::sample(source),
+            manifest_epoch: Sample::sample(source),
+            tenants: Sample::sample(source),
+            clock_changes: Sample::sample(source),
+            before: source.later(),
+            greatest_member: source.later(),
+        }
+    }
+}
+
+impl Sample for Kind {
+    fn sample(source: &mut Source<'_>) -> Self {
+        let all = [
+            Self::Genesis,
+            Self::Batch,
+            Self::Tenant,
+            Self::Clock,
+            Self::Reconfigure,
+        ];
+        let known = if source.has_later() { 5 } else { 4 };
+        all[source.below(known)]
+    }
+}
+
+impl Sample for ManifestBytes {
+    fn sample(source: &mut Source<'_>) -> Self {
+        Self(Sample::sample(source))
     }
 }
 
@@ -177,34 +212,39 @@ sample_enums! {
         Busy { retry_after_ms }, WrongCode, SlotOutOfRange, NoSuchReset, InvalidRequest,
         StaleOp { greatest, now },
     }
-    Kind { Genesis, Batch, Tenant, Clock }
     PlatformClass { None, AtRest, Isolating }
     TokenAlgorithm { EdDsa, Es256 }
     TenantChange { Create { fleet, tenant }, Keys { fleet, issuer, version, keys } }
     TenantRefusal { Invalid, WrongSigner, Exists, Unknown, StaleVersion }
     frame::Request {
         Hello { version }, Draft, Genesis { manifest, secret },
-        Resume { header, state, manifest, certificate }, Promise { epoch, leader, process },
-        Lead { epoch, promises, header, state }, Open { envelope },
+        Resume { place, certificate }, Promise { epoch, leader, process },
+        Lead { epoch, promises, start }, Open { envelope },
         Evaluate { handle, record, tenant }, Propose { handles, proof, leaves },
-        ProposeTenant { change, proof, leaf }, Notarise { run, promises }, Release { certificate },
+        ProposeTenant { change, proof, leaf }, Notarise { run, start }, Release { certificate },
         Forget { handles }, Inspect, TenantKeyOf { issuer }, Shutdown,
-        Adopt { header, certificate }, HandOver { member, key, signature }, ProposeClock { change },
+        Adopt { place, certificate }, HandOver { member, key, signature, next },
+        ProposeClock { change }, Ready { manifest, secret },
+        Join { secret, named, base, certificate }, ProposeMembers { change, ready },
+        Retire { place, certificate },
     }
     frame::Response {
-        Welcome(_), Drafted(_), Standing { header, state }, Promised(_), Leading { start },
+        Welcome(_), Drafted(_), Standing { proposal, state }, Promised(_), Leading { start },
         Opened { handle, record, tenant }, Evaluated { answer },
         Proposed { proposal, state, writes, left_out }, Notarised(_), Released { answers }, Done,
         Inspection(_), TenantKey(_), TenantRefused(_), Error(_), HandedOver { secret },
+        Ready(_),
     }
     LeftOutReason { LeafMissing, NotCovered, NotEvaluated }
     Phase {
         Blank, Drafted, Waiting { fleet, tip, promised }, Standing { fleet, tip, promised },
+        Retired { fleet },
     }
     HsmError {
         AnchorFailed, AnchorMismatch, BatchTooLarge, Busy, CertificateInvalid, ClockChangeInvalid,
         EnvelopeUnopened, EpochStale, EpochTooFar, Fault, FrameMalformed, FrameTooLong,
         EntryForged, Gap, HandleUnknown, HandoverInvalid, LeafForged, ManifestInvalid, NotLeading,
-        NotOnChain, ProofInvalid, PromisesInvalid, Stale, TooEarly, WrongPhase, WrongVersion,
+        NotOnChain, NotReady, OfficersInvalid, ProofInvalid, PromisesInvalid, Stale, TooEarly,
+        Unsettled, WrongPhase, WrongVersion,
     }
 }

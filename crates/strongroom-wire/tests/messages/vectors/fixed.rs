@@ -1,7 +1,7 @@
 //! One of each message, with fixed contents, and how a receiver takes it: decoded and checked.
 
 use crate::limits::envelope;
-use crate::policy::genesis;
+use crate::policy::{following, genesis};
 use crate::sample::{Sample, Source};
 use crate::samples::Variants;
 use core::fmt::Debug;
@@ -9,10 +9,12 @@ use minicbor::{Decode, Encode};
 use strongroom_wire::entry::{Notarised, Promised, Signed};
 use strongroom_wire::envelope::{Envelope, OpClass, SizeClass};
 use strongroom_wire::limits::ENC_BYTES;
-use strongroom_wire::manifest::{Bundle, Manifest, Policy};
+use strongroom_wire::manifest::{Bundle, Manifest, Policy, SignedManifest};
 use strongroom_wire::request::{Finish, Start};
 use strongroom_wire::tenant::{IssuerKey, Tenant, TokenAlgorithm};
-use strongroom_wire::{PublicKey, Signature, answer, codec, decode, encode, entry, frame};
+use strongroom_wire::{
+    Digest, MemberId, PublicKey, Signature, answer, codec, decode, encode, entry, frame,
+};
 use strongroom_wire::{request, tenant};
 
 /// Bytes in; out come the bytes of what was understood, or the name of the error.
@@ -96,9 +98,12 @@ macro_rules! types {
         /// Messages whose contents only have to be of the right shape.
         fn shapes(pattern: &[u8]) -> Vec<Message> {
             let mut all = vec![
-                $(Message::new($one, $one, &<$single>::sample(&mut Source(pattern)))),*
+                $({
+                    let mut source = Source::before_changes(pattern);
+                    Message::new($one, $one, &<$single>::sample(&mut source))
+                }),*
             ];
-            $(for (variant, value) in <$enum>::variants(&mut Source(pattern)) {
+            $(for (variant, value) in <$enum>::variants(&mut Source::before_changes(pattern)) {
                 all.push(Message::new(&format!("{}::{variant}", $each), $each, &value));
             })*
             all
@@ -133,6 +138,9 @@ types! {
         "SignedTenantChange": tenant::SignedTenantChange,
         "SignedClockChange": entry::SignedClockChange,
         "HandoverKey": frame::HandoverKey,
+        "SignedReady": Signed<entry::Ready>,
+        "SignedManifest": SignedManifest,
+        "Place": frame::Place,
     }
     of_each_variant: {
         "Start": Start, |bytes| checked(bytes, Start::check),
@@ -182,6 +190,7 @@ pub fn bundle(manifest: &Manifest) -> Bundle {
     Bundle {
         manifest: encode(manifest),
         operator: Signature([0; 64]),
+        history: None,
     }
 }
 
@@ -192,6 +201,39 @@ pub fn envelopes() -> [Envelope; 2] {
     [
         envelope(OpClass::Start, size, ENC_BYTES, size.bytes() + 16),
         finish,
+    ]
+}
+
+/// What came with changes of members, where the messages were there before.
+fn changes_of_members(pattern: &[u8]) -> Vec<Message> {
+    let mut source = Source::new(pattern);
+    let (state, mut header) = (
+        entry::State::sample(&mut source),
+        entry::EntryHeader::sample(&mut source),
+    );
+    let state = entry::State {
+        before: Some(Digest([0x22; 32])),
+        greatest_member: Some(MemberId(7)),
+        ..state
+    };
+    header.kind = entry::Kind::Reconfigure;
+    let before = genesis(1, 0);
+    let mut later = following(&before);
+    later.members[0].address = Some("node.example:7101".to_owned());
+    let signed = |manifest: &Manifest| SignedManifest {
+        manifest: encode(manifest),
+        officers: Vec::new(),
+        operator: Signature([0; 64]),
+    };
+    let bundle = Bundle {
+        history: Some(vec![signed(&before), signed(&later)]),
+        ..bundle(&later)
+    };
+    vec![
+        Message::new("State::changing", "State", &state),
+        Message::new("EntryHeader::Reconfigure", "EntryHeader", &header),
+        Message::new("Manifest::later", "Manifest", &later),
+        Message::new("Bundle::later", "Bundle", &bundle),
     ]
 }
 
@@ -208,5 +250,6 @@ pub fn messages() -> Vec<Message> {
         Message::new("Tenant", "Tenant", &tenant()),
     ];
     all.extend(shapes(&pattern()));
+    all.extend(changes_of_members(&pattern()));
     all
 }

@@ -162,9 +162,9 @@ fn frames_and_entries() -> Vec<Breakage> {
         }),
         ("EntryHeader::unknown_kind", ENCODING, {
             // fleet and four digests are bytes; cell, incarnation, epoch, index, kind are numbers.
-            cbor::replaced(&header, &nth(&header, 0, 4), &[0x04])
+            cbor::replaced(&header, &nth(&header, 0, 4), &[0x05])
         }),
-        ("HsmError::unknown", ENCODING, vec![0x18, 0x1a]),
+        ("HsmError::unknown", ENCODING, vec![0x18, 0x1d]),
     ]
 }
 
