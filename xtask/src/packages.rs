@@ -37,6 +37,11 @@ const PACKAGES: &[Package] = &[
         "strongroom: a recovered secret opens a restic repository",
     ),
     package(
+        "socat",
+        "socat",
+        "strongroom: lines between sites in network namespaces",
+    ),
+    package(
         "zstd",
         "zstd",
         "deny: unpacks the snapshot of the advisory database",

@@ -40,8 +40,27 @@ pub struct Contenders {
     clients: Vec<tokio::task::JoinHandle<()>>,
     records: Vec<Arc<Contended>>,
     stop: Arc<AtomicBool>,
+    all: Progress,
+}
+
+/// What some clients have behind them.
+#[derive(Clone, Default)]
+pub struct Progress {
     answered: Arc<AtomicU64>,
     slowest: Arc<Mutex<Duration>>,
+}
+
+impl Progress {
+    /// How many operations were answered.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, took: Duration) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        let mut slowest = self.slowest.lock().unwrap();
+        *slowest = took.max(*slowest);
+    }
 }
 
 impl Contenders {
@@ -51,70 +70,69 @@ impl Contenders {
             .enable_all()
             .build()
             .unwrap();
-        let mut all = Self {
-            runtime,
-            clients: Vec::new(),
-            records: Vec::new(),
-            stop: Arc::default(),
-            answered: Arc::default(),
-            slowest: Arc::default(),
-        };
-        for number in 0..records {
-            let record = Arc::new(Contended {
+        let records = (0..records).map(|number| {
+            Arc::new(Contended {
                 account: format!("contended {}", ACCOUNTS.fetch_add(1, Ordering::Relaxed)),
                 recorder: Recorder::default(),
                 root: Root::generate(&Os),
                 code: AtomicU32::new(0),
                 named: Mutex::default(),
-            });
-            all.records.push(record.clone());
-            for client in 0..clients {
-                let client = number * clients + client;
-                let contender = Contender {
-                    client,
-                    record: record.clone(),
-                    http: door().http(),
-                    answered: all.answered.clone(),
-                    slowest: all.slowest.clone(),
-                    dice: Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(client as u64 + 1)),
-                    codes: 0,
-                };
-                let living = contender.live(door(), all.stop.clone());
-                all.clients.push(all.runtime.spawn(living));
-            }
-        }
+            })
+        });
+        let mut all = Self {
+            runtime,
+            clients: Vec::new(),
+            records: records.collect(),
+            stop: Arc::default(),
+            all: Progress::default(),
+        };
+        let progress = all.all.clone();
+        (0..clients).for_each(|_| all.add(&door, &progress));
         all
     }
 
-    /// How many operations were answered.
-    pub fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
+    /// One more client for each record, whose answers are counted by themselves.
+    pub fn more(&mut self, door: impl Fn() -> Door) -> Progress {
+        let progress = Progress::default();
+        self.add(&door, &progress);
+        progress
     }
 
-    /// Whether one ended, which is a failed assertion.
-    pub fn gave_up(&self) -> bool {
-        self.clients.iter().any(|client| client.is_finished())
-    }
-
-    /// The longest that an operation took since this was asked last, from its first byte to its
-    /// answer: through other nodes, elections and waits.
-    pub fn slowest(&self) -> Duration {
-        std::mem::take(&mut *self.slowest.lock().unwrap())
+    fn add(&mut self, door: &impl Fn() -> Door, progress: &Progress) {
+        for record in &self.records {
+            let client = self.clients.len();
+            let contender = Contender {
+                client,
+                record: record.clone(),
+                http: door().http(),
+                progress: progress.clone(),
+                dice: Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(client as u64 + 1)),
+                codes: 0,
+            };
+            let living = contender.live(door(), self.stop.clone());
+            self.clients.push(self.runtime.spawn(living));
+        }
     }
 
     /// Until so many more operations were answered.
     pub fn go_on(&self, what: &str, more: u64) {
-        let target = self.answered() + more;
+        self.answers(&self.all, what, more);
+    }
+
+    /// Until so many more of those clients' operations were answered.
+    pub fn answers(&self, of: &Progress, what: &str, more: u64) {
+        let target = of.answered() + more;
         let began = Instant::now();
-        self.slowest();
+        *of.slowest.lock().unwrap() = Duration::ZERO;
         super::fleet::patiently(what, || {
-            assert!(!self.gave_up(), "a client gave up: {what}");
-            (self.answered() >= target).then_some(())
+            let gave_up = self.clients.iter().any(|client| client.is_finished());
+            assert!(!gave_up, "a client gave up: {what}");
+            (of.answered() >= target).then_some(())
         });
         println!(
             "{what}: {more} answers in {:.1} s, the slowest took {:.1} s",
             began.elapsed().as_secs_f64(),
-            self.slowest().as_secs_f64()
+            of.slowest.lock().unwrap().as_secs_f64()
         );
     }
 
@@ -175,8 +193,7 @@ struct Contender {
     client: usize,
     record: Arc<Contended>,
     http: Http,
-    answered: Arc<AtomicU64>,
-    slowest: Arc<Mutex<Duration>>,
+    progress: Progress,
     dice: Dice,
     codes: u32,
 }
@@ -205,7 +222,7 @@ impl Contender {
     /// Sends until it is answered, or this client loses its patience: `None`. What it asked then
     /// stands in the history without an answer.
     async fn answered(&mut self, make: impl Fn() -> Outgoing, tokens: &Tokens) -> Option<Answer> {
-        let (began, hasty) = (Instant::now(), self.dice.below(24) == 0);
+        let hasty = self.dice.below(24) == 0;
         loop {
             let outgoing = make();
             let admission = Some(tokens.admission.as_str());
@@ -220,12 +237,7 @@ impl Contender {
             match answer.map(|answer| outgoing.open(&answer).unwrap()) {
                 // Nothing was looked at; an earlier one may have been.
                 Ok(Answer::Refused(Refusal::Busy { .. })) => {}
-                Ok(answer) => {
-                    self.answered.fetch_add(1, Ordering::Relaxed);
-                    let mut slowest = self.slowest.lock().unwrap();
-                    *slowest = began.elapsed().max(*slowest);
-                    return Some(answer);
-                }
+                Ok(answer) => return Some(answer),
                 Err(TransportError::Unreachable(_) | TransportError::Busy) => {
                     if self.dice.below(3) == 0 {
                         return None;
@@ -236,9 +248,19 @@ impl Contender {
         }
     }
 
+    /// Writes a question down, before it is sent.
+    fn ask(&self, asked: Asked) -> (usize, Instant) {
+        (self.record.recorder.ask(self.client, asked), Instant::now())
+    }
+
+    fn told(&self, (place, began): (usize, Instant), told: Told) {
+        self.record.recorder.told(place, told);
+        self.progress.note(began.elapsed());
+    }
+
     async fn status(&mut self, seat: &Seat) -> Option<()> {
         let tokens = seat.account.tokens().await.unwrap();
-        let place = self.record.recorder.ask(self.client, Asked::Status);
+        let place = self.ask(Asked::Status);
         let make = || session::status(&seat.fleet, &tokens, SLOT, None).unwrap();
         let told = match self.answered(make, &tokens).await? {
             Answer::Status(report) => {
@@ -253,7 +275,7 @@ impl Contender {
             }
             other => refusal(other),
         };
-        self.record.recorder.told(place, told);
+        self.told(place, told);
         Some(())
     }
 
@@ -314,12 +336,12 @@ impl Contender {
         let attempt = session::new_attempt(strongroom_client::vault::now(), None);
         let guess = Recovery::new(spelt(code).as_bytes(), SLOT, attempt).unwrap();
         let asked = Asked::Start { attempt, code };
-        let place = self.record.recorder.ask(self.client, asked);
+        let place = self.ask(asked);
         let make = || guess.request(&seat.fleet, &tokens).unwrap();
         let started = match self.answered(make, &tokens).await? {
             Answer::RecoverStarted(started) => started,
             other => {
-                self.record.recorder.told(place, refusal(other));
+                self.told(place, refusal(other));
                 return None;
             }
         };
@@ -330,7 +352,7 @@ impl Contender {
             generation: started.generation.0,
             opened: opened.is_ok(),
         };
-        self.record.recorder.told(place, told);
+        self.told(place, told);
         let (finish, right) = match opened {
             Ok(opened) => (opened.finish, true),
             // A proof of nothing: it must restore nothing.
@@ -359,10 +381,10 @@ impl Contender {
         finish: &Finish,
         tokens: &Tokens,
     ) -> Option<Told> {
-        let place = self.record.recorder.ask(self.client, asked);
+        let place = self.ask(asked);
         let make = || session::seal_finish(&seat.fleet, grant, finish).unwrap();
         let told = receipt(self.answered(make, tokens).await?);
-        self.record.recorder.told(place, told.clone());
+        self.told(place, told.clone());
         Some(told)
     }
 
@@ -374,10 +396,10 @@ impl Contender {
         let op: OpId = session::new_op(strongroom_client::vault::now(), None);
         let generation = generation.0;
         let asked = Asked::Delete { op, generation };
-        let place = self.record.recorder.ask(self.client, asked);
+        let place = self.ask(asked);
         let make = || session::delete(&seat.fleet, &tokens, SLOT, op, Some(&owner)).unwrap();
         let told = receipt(self.answered(make, &tokens).await?);
-        self.record.recorder.told(place, told);
+        self.told(place, told);
         Some(())
     }
 }

@@ -20,6 +20,15 @@ pub struct Door {
 impl Door {
     /// From the profile that `dev` made.
     pub fn of(profile: &Path) -> Self {
+        Self::among(profile, |servers| servers)
+    }
+
+    /// To one of the profile's servers alone.
+    pub fn to(profile: &Path, at: usize) -> Self {
+        Self::among(profile, |servers| vec![servers[at].clone()])
+    }
+
+    fn among(profile: &Path, chosen: impl Fn(Vec<String>) -> Vec<String>) -> Self {
         let text = std::fs::read(profile.join("profile.json")).unwrap();
         let profile: serde_json::Value = serde_json::from_slice(&text).unwrap();
         let authority = std::fs::read(profile["authority"].as_str().unwrap()).unwrap();
@@ -36,7 +45,7 @@ impl Door {
             .map(|server| server.as_str().unwrap().to_owned())
             .collect();
         Self {
-            http: Http::to_any(&servers, Some(&authority)).unwrap(),
+            http: Http::to_any(&chosen(servers), Some(&authority)).unwrap(),
             fleet: FleetId(bytes(&profile["fleet"])),
             issuer: Issuer::new(tokens["issuer"].as_str().unwrap(), &bytes(&tokens["seed"])),
         }

@@ -6,6 +6,7 @@ pub mod fleet;
 pub mod history;
 pub mod load;
 pub mod model;
+pub mod net;
 
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
