@@ -42,6 +42,11 @@ const PACKAGES: &[Package] = &[
         "strongroom: lines between sites in network namespaces",
     ),
     package(
+        "strace",
+        "strace",
+        "strongroom: makes one member's syncs slow",
+    ),
+    package(
         "zstd",
         "zstd",
         "deny: unpacks the snapshot of the advisory database",

@@ -1,11 +1,17 @@
-//! A disk that is full, and a store that is older than its HSM.
+//! Disks that are full or slow, of a fleet of one and of one member among others, and a store that
+//! is older than its HSM.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
+use common::contend::Contenders;
+use common::fleet::{Fleet, patiently, signal};
+use common::load::Door;
 use common::{Dev, run};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use rustix::process::Signal;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp")
@@ -47,7 +53,7 @@ fn a_store_restored_from_a_copy_under_a_newer_anchor_is_refused_and_the_right_on
 }
 
 /// A small file system of its own, unmounted on drop.
-struct Small(std::path::PathBuf);
+struct Small(PathBuf);
 
 impl Small {
     fn mount(place: &Path) -> Option<Self> {
@@ -113,4 +119,139 @@ fn a_full_disk_refuses_loses_nothing_and_is_got_over_without_help() {
     // Each run of the program is a guess of its own; the last one proved right restores them.
     let status = dev.on(&phone, &["status"], "").json();
     assert_eq!(status["attempts_left"], 10);
+}
+
+/// Fills a file system to the last byte, and gives the file that does.
+fn fill(place: &Path) -> PathBuf {
+    let path = place.join("filler");
+    let mut filler = std::fs::File::create(&path).unwrap();
+    for size in [1 << 20, 4096, 1] {
+        let part = vec![0; size];
+        while filler.write_all(&part).is_ok() {}
+    }
+    path
+}
+
+/// Stops whoever leads until that member does, or until another one than that does.
+fn make_lead(fleet: &mut Fleet, member: usize, leads: bool) {
+    for _ in 0..40 {
+        let leader = fleet.leader();
+        if (leader == member) == leads {
+            return;
+        }
+        fleet.kill(leader);
+        patiently("another one leads", || {
+            let now = fleet.examined()?["leader"].as_u64()?;
+            (now != leader as u64 + 1).then_some(())
+        });
+        fleet.start(leader);
+        fleet.all_well(3);
+    }
+    panic!("no election in 40 went so");
+}
+
+#[test]
+fn a_full_disk_at_one_site_is_told_there_and_the_others_go_on() {
+    let mut fleet = Fleet::founded(3, common::PROGRAM);
+    let data = fleet.members[0].config.with_file_name("data");
+    let moved = data.with_file_name("moved");
+    std::fs::rename(&data, &moved).unwrap();
+    let Some(_small) = Small::mount(&data) else {
+        println!("LEFT OUT: mounting a small file system needs root");
+        return;
+    };
+    copy(&moved.join("."), &data);
+    (0..3).for_each(|at| fleet.start(at));
+    let load = Contenders::on(|| Door::of(&fleet.profile()), 3, 2);
+    load.go_on("with space everywhere", 20);
+    let words = "(is the disk full?)";
+    for leads in [false, true] {
+        let role = if leads { "the leader" } else { "a follower" };
+        make_lead(&mut fleet, 0, leads);
+        let before = fleet.log(0).matches(words).count();
+        let filler = fill(&data);
+        patiently("the member says what is wrong", || {
+            (fleet.log(0).matches(words).count() > before).then_some(())
+        });
+        load.go_on(&format!("the disk of {role} is full"), 60);
+        std::fs::remove_file(filler).unwrap();
+        // Nobody starts it again: it has waited.
+        fleet.all_well(3);
+        load.go_on("there is space again", 20);
+    }
+    load.judge();
+}
+
+/// How many entries a member has applied.
+fn applied(profile: &Path, at: usize) -> u64 {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let http = Door::to(profile, at).http();
+    patiently("a member says where it stands", || {
+        let status = runtime.block_on(http.get("/v1/status")).ok()?;
+        let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+        status["applied"]["index"].as_u64()
+    })
+}
+
+/// Makes each sync of a running member's node and HSM take so much longer, until it is dropped.
+struct Slow {
+    strace: Child,
+    log: PathBuf,
+}
+
+impl Slow {
+    fn down(fleet: &Fleet, at: usize, delay_ms: u64) -> Self {
+        let log = fleet.place.path().join("syncs");
+        let hsm = patiently("its HSM is there", || fleet.hsm(at));
+        let calls = "fsync,fdatasync,sync_file_range";
+        let strace = Command::new("strace")
+            .args(["-f", "-qq", "--trace", calls, "--output"])
+            .arg(&log)
+            .arg(format!("--inject={calls}:delay_enter={delay_ms}ms"))
+            .args(["-p", &fleet.node(at).to_string(), "-p", &hsm.to_string()])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let slow = Self { strace, log };
+        patiently("it syncs, and slowly", || (slow.syncs() > 0).then_some(()));
+        slow
+    }
+
+    /// How many syncs have begun.
+    fn syncs(&self) -> u64 {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        log.lines().filter(|line| line.contains("sync(")).count() as u64
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        // Asked to end it lets go of them; killed it might not.
+        signal(self.strace.id(), Signal::TERM);
+        let _ = self.strace.wait();
+    }
+}
+
+#[test]
+fn a_slow_disk_at_one_site_holds_up_nobody_else() {
+    let fleet = Fleet::of(3);
+    let load = Contenders::on(|| Door::of(&fleet.profile()), 3, 2);
+    load.go_on("with quick disks", 40);
+    let leader = fleet.leader();
+    let slow = Slow::down(&fleet, (leader + 1) % 3, 400);
+    let profile = fleet.profile();
+    let (entries_before, syncs_before) = (applied(&profile, leader), slow.syncs());
+    load.go_on("a follower's syncs take 400 ms more", 120);
+    let entries = applied(&profile, leader) - entries_before;
+    let syncs = slow.syncs() - syncs_before;
+    println!("{entries} entries while it synced {syncs} times");
+    // An entry that waits for a member waits for one sync of it at least.
+    assert!(entries > 2 * syncs, "the fleet waited for its slowest disk");
+    drop(slow);
+    fleet.all_well(3);
+    let slow = Slow::down(&fleet, fleet.leader(), 400);
+    load.go_on("the leader's syncs take 400 ms more", 40);
+    drop(slow);
+    fleet.all_well(3);
+    load.judge();
 }
