@@ -41,7 +41,8 @@ usage: cargo xtask COMMAND [OPTIONS]
               --list    print the rules
   sim       one run of the cluster: --seed N (default 0)
               --members N   so many      --replay   print each event
-  nightly   ignored tests, long fuzzing, mutants, big benches
+  nightly   ignored tests, fleets and an upgrade, long fuzzing, mutants, big benches
+              --only A,B   run these steps only
   packages  install the Debian packages that the tests use";
 
 fn main() -> ExitCode {

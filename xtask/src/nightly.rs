@@ -1,9 +1,9 @@
 //! What takes longer than a commit should wait for.
 
 use crate::Options;
-use crate::command::{command, run, succeeds};
-use crate::steps::{Outcome, Settings, Step, left_out, passed};
-use crate::workspace::INSIDE;
+use crate::command::{command, output, run, succeeds};
+use crate::steps::{Outcome, Settings, Step, left_out, passed, selected};
+use crate::workspace::{INSIDE, root};
 use crate::{bench, fuzz, mutants};
 use anyhow::Result;
 
@@ -17,6 +17,16 @@ const STEPS: &[Step] = &[
         name: "release",
         about: "all tests once more, as they ship: optimised, overflow checks on",
         run: |_| release_tests(),
+    },
+    Step {
+        name: "fleets",
+        about: "real processes, with ten times the faults",
+        run: |_| fleets(),
+    },
+    Step {
+        name: "upgrade",
+        about: "a fleet of the commit before, upgraded under load",
+        run: |_| upgrade(),
     },
     Step {
         name: "fuzz",
@@ -43,9 +53,10 @@ const STEPS: &[Step] = &[
 /// `cargo xtask nightly`.
 pub(crate) fn main(options: &mut Options) -> Result<()> {
     let fuzz_seconds = options.seconds("--fuzz-seconds", 1800)?;
+    let only = options.value("--only")?;
     options.done()?;
     crate::steps::run(
-        STEPS,
+        &selected(STEPS, only.as_deref())?,
         &Settings {
             fuzz_seconds,
             install: true,
@@ -65,6 +76,51 @@ fn release_tests() -> Result<Outcome> {
     run(&mut command("cargo test --workspace --locked --release"))?;
     passed()
 }
+
+fn fleets() -> Result<Outcome> {
+    let mut tests = command(
+        "cargo test --release --locked -p strongroom --test fleet --test histories --test durable",
+    );
+    tests.args(["--", "--nocapture"]);
+    run(tests
+        .env("STRONGROOM_FAULTS", "60")
+        .env("STRONGROOM_KILLS", "140"))?;
+    passed()
+}
+
+/// Builds the program of an older commit beside this one's, from what git has of it, and rolls a
+/// fleet from one to the other and back.
+fn upgrade() -> Result<Outcome> {
+    let commit = std::env::var("STRONGROOM_OLD_COMMIT").unwrap_or_else(|_| "HEAD~1".to_owned());
+    let commit = format!("{commit}^{{commit}}");
+    let mut found = command("git rev-parse --verify --quiet");
+    let Ok(commit) = output(found.arg(&commit)) else {
+        return left_out(format!("git has no {commit}: fetch more of the history"));
+    };
+    let (commit, place) = (commit.trim(), root().join(OLD));
+    let sources = place.join("source");
+    if sources.exists() {
+        std::fs::remove_dir_all(&sources)?;
+    }
+    std::fs::create_dir_all(&sources)?;
+    let archive = place.join("source.tar");
+    let mut git = command("git archive --output");
+    run(git.arg(&archive).arg(commit))?;
+    // As of now: by the commit's time cargo would take an earlier build for this one's.
+    let mut tar = command("tar --extract --touch --file");
+    run(tar.arg(&archive).arg("--directory").arg(&sources))?;
+    // Not locked: some commits change the lock file apart from what it is for.
+    let mut build = command("cargo build -p strongroom --target-dir");
+    run(build.arg(place.join("target")).current_dir(&sources))?;
+    let mut tests = command("cargo test --locked -p strongroom --test rolling");
+    tests.args(["--", "--nocapture"]);
+    let program = place.join("target/debug/strongroom");
+    run(tests.env("STRONGROOM_OLD_BINARY", program))?;
+    Ok(Outcome::Passed(format!("from {}", &commit[..12])))
+}
+
+/// Where the older program is built.
+const OLD: &str = "target/old";
 
 fn more_mutants() -> Result<Outcome> {
     if !succeeds("cargo mutants --version") {

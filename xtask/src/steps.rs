@@ -2,7 +2,7 @@
 //! a failure does not stop the others, and the last line is one that a machine can read.
 
 use crate::Options;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
 /// How a step that did not fail ended.
@@ -63,6 +63,23 @@ pub(crate) fn run(steps: &[Step], settings: &Settings) {
     if summary(&rows) > 0 {
         std::process::exit(1);
     }
+}
+
+/// The steps of these names, separated by commas; all without any.
+pub(crate) fn selected(steps: &[Step], only: Option<&str>) -> Result<Vec<Step>> {
+    let wanted: Vec<&str> = only
+        .map(|names| names.split(',').collect())
+        .unwrap_or_default();
+    for name in &wanted {
+        if !steps.iter().any(|step| step.name == *name) {
+            let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+            bail!("no step {name:?}; there are {}", names.join(", "));
+        }
+    }
+    let chosen = steps
+        .iter()
+        .filter(|step| only.is_none() || wanted.contains(&step.name));
+    Ok(chosen.copied().collect())
 }
 
 /// Runs one step as a command of its own.
