@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strongroom_client::issuer::{Account, Issuer};
 use strongroom_client::transport::Http;
 use strongroom_client::wire::{FleetId, Slot};
-use strongroom_client::{Error, Fleet, Ksf, MemoryJournal, Roots, Vault};
+use strongroom_client::{BackupKeys, Error, Fleet, Ksf, MemoryJournal, Outcome, Roots, Vault};
 
 const SLOT: Slot = Slot(0);
 
@@ -127,4 +127,34 @@ pub async fn live(door: Arc<Door>, name: String, stop: Arc<AtomicBool>, done: Ar
         (round, 0),
         "{name}"
     );
+}
+
+/// New accounts, one after the other, each of which registers, and opens what it registered.
+pub async fn newcomers(door: Door, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) {
+    while !stop.load(Ordering::Relaxed) {
+        let name = format!("newcomer {}", done.load(Ordering::Relaxed));
+        let vault = door.account(&name).await;
+        let keys = first_time(&vault).await;
+        let recovered = through(|| vault.recover(b"a first code", SLOT)).await;
+        assert_eq!(*recovered.keys.age_secret(), *keys.age_secret(), "{name}");
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Registers. Where the answer was lost for good, the next call says whether it counts.
+async fn first_time(vault: &Vault<Account>) -> BackupKeys {
+    loop {
+        match vault.register(b"a first code", b"", SLOT, None).await {
+            Ok(registered) => return registered.keys,
+            Err(Error::Transport(_)) => through(|| vault.finish_pending()).await,
+            Err(error) => panic!("refused: {error}"),
+        }
+        let settled = vault.take_settled();
+        if settled
+            .iter()
+            .any(|one| matches!(one.outcome, Outcome::Registered(_)))
+        {
+            return vault.device(SLOT).keys().unwrap().unwrap();
+        }
+    }
 }
