@@ -155,6 +155,11 @@ impl Notary {
         self.anchor_writes
     }
 
+    /// How its time passes.
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
     /// The time of an entry that is proposed now, after one of time `before`.
     pub fn time_after(&self, platform: &impl Platform, before: UnixMs) -> UnixMs {
         self.pace.proposed(platform, before)

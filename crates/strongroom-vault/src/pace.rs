@@ -6,6 +6,7 @@
 //! certificate, many of them would gain days. Officers alone begin anew, with a `Clock` entry.
 
 use crate::platform::Platform;
+use core::sync::atomic::{AtomicU64, Ordering};
 use strongroom_wire::UnixMs;
 use strongroom_wire::limits::CLOCK_SKEW_MS;
 
@@ -73,5 +74,33 @@ impl Pace {
         if ahead.is_some_and(|bound| bound > time) {
             self.restart(platform, time);
         }
+    }
+}
+
+/// A pace that others read while the notary keeps it, for times that no entry holds. One number, so
+/// that nobody reads half of it: the fleet's time at the timer's zero.
+#[derive(Debug)]
+pub struct Shown(AtomicU64);
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self(AtomicU64::new(Self::NONE))
+    }
+}
+
+impl Shown {
+    const NONE: u64 = u64::MAX;
+
+    /// The pace is this one now.
+    pub fn set(&self, pace: Pace) {
+        let zero = |(time, timer): (UnixMs, u64)| time.0.saturating_sub(timer.saturating_mul(2));
+        self.0
+            .store(pace.0.map_or(Self::NONE, zero), Ordering::Relaxed);
+    }
+
+    /// As [`Pace::proposed`]: a clock that is wrong moves no time here either.
+    pub fn time(&self, platform: &impl Platform, before: UnixMs) -> UnixMs {
+        let zero = Some(self.0.load(Ordering::Relaxed)).filter(|zero| *zero != Self::NONE);
+        Pace(zero.map(|zero| (UnixMs(zero), 0))).proposed(platform, before)
     }
 }

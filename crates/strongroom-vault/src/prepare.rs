@@ -7,6 +7,7 @@
 
 use crate::desk::{Stage, Table};
 use crate::keys::Keys;
+use crate::pace::Shown;
 use crate::platform::Platform;
 use crate::record::Record;
 use crate::ticket::{Purpose, Ticket};
@@ -155,6 +156,8 @@ pub struct Preparer<P> {
     pub(crate) tip: AtomicU64,
     /// Its time, ms.
     pub(crate) tip_time: AtomicU64,
+    /// The notary's pace.
+    pub(crate) pace: Shown,
 }
 
 impl<P: Platform> Preparer<P> {
@@ -457,9 +460,11 @@ impl<P: Platform> Preparer<P> {
         request: &RegisterStart,
         seen: Option<&Record>,
     ) -> AnswerBytes {
-        // No entry is made for it, so its time is this machine's, and never before the fleet's.
+        // No entry is made for it: its time is what an entry would have, and never before the
+        // fleet's. By its own clock alone a leader that is ahead would take every token for expired
+        // while all else that it does is in time.
         let sealed = UnixMs(self.tip_time.load(Ordering::Relaxed));
-        let now = self.platform.wall_clock().max(sealed);
+        let now = self.pace.time(&*self.platform, sealed);
         let lifetime = self.keys.manifest.policy.token_ms_max;
         let in_time = prepared.opened.token.check_times(now, lifetime).is_ok();
         let answer = if !prepared.authorized || !in_time {

@@ -9,6 +9,7 @@
 use crate::keys::Keys;
 use crate::member::Member;
 use crate::notary::Notary;
+use crate::pace::Shown;
 use crate::platform::Platform;
 use crate::prepare::Preparer;
 use crate::propose::Decided;
@@ -279,11 +280,14 @@ impl<P: Platform> Standing<P> {
         }
         let (secret, incarnation) = (self.member.secret(), self.base.incarnation);
         let keys = Keys::new(secret, manifest.clone(), incarnation);
+        let pace = Shown::default();
+        pace.set(self.notary.pace());
         self.preparer = Arc::new(Preparer {
             platform: self.preparer.platform.clone(),
             keys: Arc::new(keys),
             tip: AtomicU64::new(self.base.index.0),
             tip_time: AtomicU64::new(self.base.time.0),
+            pace,
         });
     }
 

@@ -16,6 +16,7 @@ use crate::keys::Keys;
 use crate::member::{self, Draft, Member};
 use crate::members;
 use crate::notary::{self, Notary};
+use crate::pace::Shown;
 use crate::platform::{Blob, Platform};
 use crate::policy::Moment;
 use crate::prepare::Preparer;
@@ -426,7 +427,9 @@ impl<P: Platform> Vault<P> {
             keys: Arc::new(keys),
             tip: AtomicU64::new(header.index.0),
             tip_time: AtomicU64::new(header.time.0),
+            pace: Shown::default(),
         };
+        preparer.pace.set(notary.pace());
         let standing = Standing::new(preparer, notary, member.clone(), (header, state), deciders);
         self.life = Life::Standing(Box::new(standing));
         Ok(answer)
@@ -545,6 +548,7 @@ impl<P: Platform> Vault<P> {
         let before = notary.anchor().tip;
         let notarised = notary.notarise(&*platform, run, start, is_ours)?;
         let newest = run.last().filter(|_| notary.anchor().tip != before);
+        standing.preparer.pace.set(notary.pace());
         if let Some(newest) = newest {
             standing.moved_to(&newest.header);
         }
@@ -563,6 +567,7 @@ impl<P: Platform> Vault<P> {
         let notary = &mut standing.notary;
         let before = notary.anchor().tip;
         notary.adopt(&*platform, &deciders, header, certificate)?;
+        standing.preparer.pace.set(notary.pace());
         if notary.anchor().tip != before {
             standing.moved_to(header);
         }

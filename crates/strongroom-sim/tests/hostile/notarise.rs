@@ -2,6 +2,7 @@
 
 use super::{begun, goes_on, refused};
 use strongroom_sim::world::World;
+use strongroom_wire::answer::{Answer, Refusal};
 use strongroom_wire::entry::Proposal;
 use strongroom_wire::frame::{HsmError, Request, Response};
 use strongroom_wire::limits::PIPELINE_MAX;
@@ -205,6 +206,28 @@ fn a_clock_set_to_2036_moves_many_entries_by_a_minute_in_all() {
         "ten entries without a tick of the timer gained {} ms",
         after.0 - before.0
     );
+}
+
+/// Phones keep the right time. A leader that is years ahead goes on in the fleet's time, for all
+/// that it does: a registration's first step too, which no entry holds.
+#[test]
+fn a_registration_begins_in_the_fleets_time_under_a_clock_of_2036() {
+    let (mut world, phone, registered) = begun(57);
+    let right = world.now();
+    world.host.platform.set_wall_clock(right.plus(9 * YEAR));
+    let registering = phone.register_start("another", right);
+    let answer = world.send(&registering.letter);
+    let Answer::RegisterStarted(started) = answer else {
+        panic!("a registration was to begin: {answer:?}");
+    };
+    let made = (&registered.owner.root, phone.op(right));
+    let finish = phone.register_finish(registering, &started, made, Some(&registered.owner));
+    world.receipt(&finish.unwrap());
+    // Time goes on by the timer, for tokens as for all else.
+    let late = phone.register_start("a third", right);
+    world.host.platform.pass(60 * MINUTE);
+    let refused = Answer::Refused(Refusal::WrongTokenOrTenant);
+    assert_eq!(world.send(&late.letter), refused);
 }
 
 /// Decision 0010: the timer of a paused machine stands still, and its clock is stepped on

@@ -70,7 +70,7 @@ impl Contenders {
             .enable_all()
             .build()
             .unwrap();
-        let records = (0..records).map(|number| {
+        let records = (0..records).map(|_| {
             Arc::new(Contended {
                 account: format!("contended {}", ACCOUNTS.fetch_add(1, Ordering::Relaxed)),
                 recorder: Recorder::default(),
