@@ -37,6 +37,11 @@ const PACKAGES: &[Package] = &[
         "strongroom: a recovered secret opens a restic repository",
     ),
     package(
+        "faketime",
+        "faketime",
+        "strongroom: HSMs whose clocks jump to 2036",
+    ),
+    package(
         "socat",
         "socat",
         "strongroom: lines between sites in network namespaces",

@@ -40,6 +40,8 @@ pub struct Contenders {
     clients: Vec<tokio::task::JoinHandle<()>>,
     records: Vec<Arc<Contended>>,
     stop: Arc<AtomicBool>,
+    /// A leader whose clock is ahead takes fresh tokens for expired.
+    tokens_may_fail: Arc<AtomicBool>,
     all: Progress,
 }
 
@@ -84,6 +86,7 @@ impl Contenders {
             clients: Vec::new(),
             records: records.collect(),
             stop: Arc::default(),
+            tokens_may_fail: Arc::default(),
             all: Progress::default(),
         };
         let progress = all.all.clone();
@@ -106,12 +109,18 @@ impl Contenders {
                 record: record.clone(),
                 http: door().http(),
                 progress: progress.clone(),
+                tokens_may_fail: self.tokens_may_fail.clone(),
                 dice: Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(client as u64 + 1)),
                 codes: 0,
             };
             let living = contender.live(door(), self.stop.clone());
             self.clients.push(self.runtime.spawn(living));
         }
+    }
+
+    /// From now on a refused token is a reason to try again; before, it fails the test.
+    pub fn let_tokens_fail(&self) {
+        self.tokens_may_fail.store(true, Ordering::Relaxed);
     }
 
     /// Until so many more operations were answered.
@@ -194,6 +203,7 @@ struct Contender {
     record: Arc<Contended>,
     http: Http,
     progress: Progress,
+    tokens_may_fail: Arc<AtomicBool>,
     dice: Dice,
     codes: u32,
 }
@@ -237,6 +247,11 @@ impl Contender {
             match answer.map(|answer| outgoing.open(&answer).unwrap()) {
                 // Nothing was looked at; an earlier one may have been.
                 Ok(Answer::Refused(Refusal::Busy { .. })) => {}
+                Ok(Answer::Refused(Refusal::WrongTokenOrTenant))
+                    if self.tokens_may_fail.load(Ordering::Relaxed) =>
+                {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
                 Ok(answer) => return Some(answer),
                 Err(TransportError::Unreachable(_) | TransportError::Busy) => {
                     if self.dice.below(3) == 0 {
