@@ -20,4 +20,7 @@
 extern crate alloc;
 
 mod base64;
+pub mod checkpoint;
+pub mod merkle;
 pub mod note;
+pub mod tiles;
