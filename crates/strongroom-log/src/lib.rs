@@ -23,4 +23,6 @@ mod base64;
 pub mod checkpoint;
 pub mod merkle;
 pub mod note;
+pub mod policy;
+pub mod proof;
 pub mod tiles;
