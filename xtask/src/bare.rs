@@ -11,7 +11,7 @@
 
 use crate::command::{command, exists, output, run, status};
 use crate::steps::{Outcome, left_out};
-use crate::workspace::{BARE_TARGET, INSIDE, TOOLS, root};
+use crate::workspace::{BARE_TARGET, INSIDE, LOG, TOOLS, root};
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,7 +65,7 @@ fn cargo_build() -> Command {
         .env("RUSTFLAGS", PORTABLE)
         // The same for libcrux, whose build script decides.
         .env("LIBCRUX_DISABLE_SIMD256", "1");
-    for name in INSIDE {
+    for name in INSIDE.iter().chain([&LOG]) {
         build.args(["-p", name]);
     }
     build

@@ -12,6 +12,9 @@ pub(crate) const INSIDE: [&str; 4] = [
     "strongroom-vault",
 ];
 
+/// What verifies the transparency log. Not linked into the image yet; it must stay fit for it.
+pub(crate) const LOG: &str = "strongroom-log";
+
 /// The image around them: the boundary itself, with IO.
 pub(crate) const BOUNDARY: &str = "strongroom-hsm";
 
