@@ -15,12 +15,16 @@
 //!
 //! Without features this is `no_std`, decides nothing about what an entry says, and reads no clock:
 //! HSM and client verify with it. All data here is public; no comparison has to be constant-time.
-#![no_std]
+#![cfg_attr(not(feature = "server"), no_std)]
 #![forbid(unsafe_code)]
 extern crate alloc;
 
 mod base64;
 pub mod checkpoint;
+#[cfg(feature = "server")]
+pub mod files;
+#[cfg(feature = "server")]
+pub mod log;
 pub mod merkle;
 pub mod note;
 pub mod policy;

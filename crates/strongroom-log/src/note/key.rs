@@ -216,6 +216,13 @@ struct Secret {
     verifier: VerifierKey,
 }
 
+/// The public half only.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.verifier)
+    }
+}
+
 impl Secret {
     fn new(name: &str, kind: KeyType, seed: &[u8; 32]) -> Result<Self, KeyError> {
         let key = SigningKey::from_bytes(seed);
@@ -259,7 +266,7 @@ impl Secret {
 }
 
 /// A key that signs notes (0x01): a log's. Erased on drop.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Signer(Secret);
 
 impl Signer {
@@ -297,7 +304,7 @@ impl Signer {
 }
 
 /// A key that cosigns checkpoints (0x04): a witness's. Erased on drop.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Cosigner(Secret);
 
 impl Cosigner {
