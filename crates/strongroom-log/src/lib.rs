@@ -30,3 +30,4 @@ pub mod note;
 pub mod policy;
 pub mod proof;
 pub mod tiles;
+pub mod witness;
