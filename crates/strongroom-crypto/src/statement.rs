@@ -31,6 +31,8 @@ pub enum Label {
     Officers,
     /// A joiner's word that it holds the secret, by its identity.
     Ready,
+    /// An entry for the transparency log, by who may submit it.
+    LogSubmission,
 }
 
 impl Label {
@@ -48,6 +50,7 @@ impl Label {
             Self::Handover => "strongroom/v1 handover",
             Self::Officers => "strongroom/v1 officers",
             Self::Ready => "strongroom/v1 ready",
+            Self::LogSubmission => "strongroom/v1 log submission",
         }
     }
 }

@@ -107,6 +107,8 @@ fn statements() -> Vec<(&'static str, Vec<u8>)> {
         Label::Manifest,
         Label::Clock,
         Label::Handover,
+        Label::ManifestApproval,
+        Label::LogSubmission,
     ];
     labels
         .map(|label| (label.text(), sign(&key, label, b"statement").to_vec()))

@@ -6,7 +6,7 @@ use strongroom_crypto::statement::{
     BadSignature, JwsAlg, Label, SigningKey, sign, signed_bytes, verify, verify_jws,
 };
 
-const LABELS: [Label; 7] = [
+const LABELS: [Label; 11] = [
     Label::Promised,
     Label::Notarised,
     Label::OwnerProof,
@@ -14,6 +14,10 @@ const LABELS: [Label; 7] = [
     Label::TenantCreate,
     Label::TenantKeys,
     Label::Manifest,
+    Label::Clock,
+    Label::Handover,
+    Label::ManifestApproval,
+    Label::LogSubmission,
 ];
 
 #[test]
