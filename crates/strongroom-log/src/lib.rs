@@ -19,8 +19,11 @@
 #![forbid(unsafe_code)]
 extern crate alloc;
 
+#[cfg(feature = "server")]
+pub mod auditor;
 mod base64;
 pub mod checkpoint;
+pub mod entry;
 #[cfg(feature = "server")]
 pub mod files;
 #[cfg(feature = "server")]
@@ -29,5 +32,9 @@ pub mod merkle;
 pub mod note;
 pub mod policy;
 pub mod proof;
+#[cfg(feature = "server")]
+pub mod registry;
+#[cfg(feature = "server")]
+pub mod submission;
 pub mod tiles;
 pub mod witness;
