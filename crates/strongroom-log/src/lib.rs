@@ -35,6 +35,10 @@ pub mod proof;
 #[cfg(feature = "server")]
 pub mod registry;
 #[cfg(feature = "server")]
+pub mod serve;
+#[cfg(feature = "server")]
+pub mod settings;
+#[cfg(feature = "server")]
 pub mod submission;
 pub mod tiles;
 pub mod witness;

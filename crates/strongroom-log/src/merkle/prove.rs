@@ -50,10 +50,25 @@ impl<E: fmt::Debug + fmt::Display> core::error::Error for ProveError<E> {}
 /// # Errors
 /// [`ProveError`].
 pub fn root<R: TileReader>(reader: &R, size: u64) -> Result<Hash, ProveError<R::Error>> {
-    let mut tree = Tree::new(reader, size)?;
-    match size {
+    prefix_root(reader, size, size)
+}
+
+/// Root of the first `old_size` entries of a tree of `new_size`, from the greater tree's tiles.
+///
+/// # Errors
+/// [`ProveError`].
+pub fn prefix_root<R: TileReader>(
+    reader: &R,
+    old_size: u64,
+    new_size: u64,
+) -> Result<Hash, ProveError<R::Error>> {
+    let mut tree = Tree::new(reader, new_size)?;
+    if old_size > new_size {
+        return Err(ProveError::Range);
+    }
+    match old_size {
         0 => Ok(empty_root()),
-        _ => tree.range(0, size),
+        _ => tree.range(0, old_size),
     }
 }
 
