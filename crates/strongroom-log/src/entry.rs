@@ -3,7 +3,7 @@
 //! An entry is the canonical CBOR of [`Entry`] ([`strongroom_wire::codec`]), at most
 //! [`ENTRY_BYTES_MAX`] bytes. A verifier that has a manifest and its signatures makes the entry
 //! again and hashes it; nothing else of the log is needed. What may follow what is the auditor's
-//! business (`registry`, with the feature `server`).
+//! business (`registry`, with the feature `auditor`).
 
 use crate::tiles::ENTRY_BYTES_MAX;
 use alloc::string::String;

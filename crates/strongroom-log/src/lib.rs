@@ -1,4 +1,5 @@
-//! The transparency log (DESIGN §10): what a verifier needs, and with `server` the log itself.
+//! The transparency log (DESIGN §10): what a verifier needs; with the feature `auditor` the log
+//! itself, with `server` its service.
 //!
 //! Formats are C2SP's, so that anybody's tools read ours: [`note`] (signed-note), [`checkpoint`]
 //! (tlog-checkpoint), [`tiles`] (tlog-tiles), [`proof`] (tlog-proof), [`witness`] (tlog-witness)
@@ -15,30 +16,32 @@
 //!
 //! Without features this is `no_std`, decides nothing about what an entry says, and reads no clock:
 //! HSM and client verify with it. All data here is public; no comparison has to be constant-time.
-#![cfg_attr(not(feature = "server"), no_std)]
+#![cfg_attr(not(feature = "auditor"), no_std)]
 #![forbid(unsafe_code)]
 extern crate alloc;
 
-#[cfg(feature = "server")]
+#[cfg(feature = "auditor")]
 pub mod auditor;
 mod base64;
 pub mod checkpoint;
+#[cfg(feature = "server")]
+pub mod client;
 pub mod entry;
-#[cfg(feature = "server")]
+#[cfg(feature = "auditor")]
 pub mod files;
-#[cfg(feature = "server")]
+#[cfg(feature = "auditor")]
 pub mod log;
 pub mod merkle;
 pub mod note;
 pub mod policy;
 pub mod proof;
-#[cfg(feature = "server")]
+#[cfg(feature = "auditor")]
 pub mod registry;
 #[cfg(feature = "server")]
 pub mod serve;
 #[cfg(feature = "server")]
 pub mod settings;
-#[cfg(feature = "server")]
+#[cfg(feature = "auditor")]
 pub mod submission;
 pub mod tiles;
 pub mod witness;

@@ -69,6 +69,9 @@ pub(crate) enum Command {
     /// Look after a fleet: its health, its clock
     #[command(subcommand)]
     Fleet(Fleet),
+    /// Keep the transparency log, witness another one, hand in an entry
+    #[command(subcommand)]
+    Auditor(crate::auditor::cli::Auditor),
     /// Run a node: the untrusted host with its HSM process
     Node(Node),
     /// Print completions for a shell

@@ -93,7 +93,7 @@ fn policy(waits: Waits) -> Policy {
 }
 
 /// Logs on standard error, as JSON lines; `RUST_LOG` chooses.
-fn log() {
+pub(crate) fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let logs = tracing_subscriber::fmt().json().with_env_filter(filter);
     // A second one is no error: the first stands.
@@ -101,7 +101,7 @@ fn log() {
 }
 
 /// Until somebody wants this process to end.
-async fn stopped() {
+pub(crate) async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;

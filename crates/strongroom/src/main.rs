@@ -3,6 +3,7 @@
 //! Secrets are never arguments: a code or password is typed hidden or read from a file.
 #![forbid(unsafe_code)]
 
+mod auditor;
 mod cli;
 mod demo;
 mod dev;
@@ -51,6 +52,7 @@ async fn run(cli: &Cli, output: Output) -> Result<(), Failure> {
         },
         Command::Dev(options) => dev::run(options, output).await,
         Command::Fleet(command) => fleet::run(&profile()?, command, output).await,
+        Command::Auditor(command) => auditor::run(command, output).await,
         Command::Node(options) => dev::node(options).await,
         Command::Register(options) => user::register(&profile()?, options, output).await,
         Command::ChangeCode(options) => user::store(&profile()?, options, true, output).await,

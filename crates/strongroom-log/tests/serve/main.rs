@@ -7,14 +7,14 @@ mod running;
 
 use common::root;
 use running::{
-    ANY, ORIGIN, SEED, auditor, copy, get, post, release, serve, submission, with_witnesses,
-    witness,
+    ANY, ORIGIN, SEED, auditor, copy, get, liar_at, post, release, serve, submission,
+    with_witnesses, witness,
 };
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use strongroom_crypto::statement::SigningKey;
 use strongroom_log::checkpoint::Checkpoint;
-use strongroom_log::note::Note;
+use strongroom_log::note::{self, Cosigner, Note, Signer};
 use strongroom_log::policy::TrustedLog;
 use strongroom_log::proof::Proof;
 use strongroom_log::serve::{ServeError, Service, Unpublished};
@@ -225,6 +225,33 @@ async fn a_witness_stops_a_log_that_was_rolled_back() {
     );
     running.end().await;
     again.end().await;
+}
+
+/// What it says of a greater tree is believed with this log's own signature only.
+#[tokio::test]
+async fn a_lying_witness_stops_no_log() {
+    let place = tempfile::tempdir().unwrap();
+    let (dir, key) = auditor(&place);
+    let liar = Cosigner::new("witness.example/liar", &[66; 32]).unwrap();
+    let other = Signer::new(ORIGIN, &[67; 32]).unwrap();
+    let text = Checkpoint::new(ORIGIN, 99, [9; 32]).unwrap().to_string();
+    let shown = note::format(&text, &[other.sign(&text), liar.cosign(&text, 7)]).unwrap();
+    for conflict in [(409, "99\n"), (422, ""), (409, "0\n"), (200, "nonsense")] {
+        let url = liar_at(shown.clone(), conflict).await;
+        let settings = fs::read_to_string(dir.join("auditor.toml")).unwrap();
+        with_witnesses(&dir, &[(&url, liar.verifier())], 0);
+        let running = serve(&dir);
+        let entry = release(1);
+        let (status, proof) = post(&running.url, submission(&entry)).await;
+        assert_eq!(status, 200, "{proof}");
+        let trusted = TrustedLog::new(key.clone(), vec![], 0).unwrap();
+        Proof::parse(proof.as_bytes())
+            .unwrap()
+            .verify(&trusted, &entry)
+            .unwrap();
+        running.end().await;
+        fs::write(dir.join("auditor.toml"), settings).unwrap();
+    }
 }
 
 #[tokio::test]

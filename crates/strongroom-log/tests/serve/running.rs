@@ -146,3 +146,21 @@ pub fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+/// A witness that shows this and answers that, to everybody, until the test ends.
+pub async fn liar_at(shown: String, (status, answer): (u16, &'static str)) -> String {
+    let status = axum::http::StatusCode::from_u16(status).unwrap();
+    let routes = axum::Router::new()
+        .route(
+            "/{hash}/checkpoint",
+            axum::routing::get(move || async { shown }),
+        )
+        .route(
+            "/add-checkpoint",
+            axum::routing::post(move || async move { (status, answer) }),
+        );
+    let listener = tokio::net::TcpListener::bind(ANY).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, routes).await });
+    url
+}
