@@ -3,15 +3,17 @@
 //! A copy of the sources stands in `target/mutants`; in it one line of one file is changed, the
 //! tests are built (a mutant that does not compile shows nothing) and must then fail. The list is
 //! in [`list`]: the rules of DESIGN §4 to §8 and the attacks of the review that one member can
-//! show.
+//! show; and in [`log`]: those of the transparency log (§10).
 
 mod list;
+mod log;
 
 use crate::command::{output, run};
 use crate::workspace::root;
 use crate::{Options, command::command};
 use anyhow::{Context as _, Result, bail};
 use list::MUTANTS;
+use log::LOG;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,9 +37,7 @@ const PLACE: &str = "target/mutants";
 pub(crate) fn main(options: &mut Options) -> Result<()> {
     if options.flag("--list") {
         options.done()?;
-        MUTANTS
-            .iter()
-            .for_each(|mutant| println!("{}", mutant.name));
+        all().for_each(|mutant| println!("{}", mutant.name));
         return Ok(());
     }
     let wanted = options.positional();
@@ -46,10 +46,14 @@ pub(crate) fn main(options: &mut Options) -> Result<()> {
     Ok(())
 }
 
+/// The fleet's, then the transparency log's.
+fn all() -> impl Iterator<Item = &'static Mutant> {
+    MUTANTS.iter().chain(LOG)
+}
+
 /// Runs those whose name holds `wanted`; the summary, or an error that names the survivors.
 pub(crate) fn run_all(wanted: Option<&str>) -> Result<String> {
-    let chosen: Vec<&Mutant> = MUTANTS
-        .iter()
+    let chosen: Vec<&Mutant> = all()
         .filter(|mutant| wanted.is_none_or(|wanted| mutant.name.contains(wanted)))
         .collect();
     if chosen.is_empty() {
@@ -133,12 +137,12 @@ fn test(copy: &Path, package: &str, binary: &str, more: &[&str]) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::MUTANTS;
+    use super::all;
     use crate::workspace::root;
 
     #[test]
     fn every_mutant_finds_its_place_in_the_sources() {
-        for mutant in MUTANTS {
+        for mutant in all() {
             let path = root().join("crates").join(mutant.file);
             let text = std::fs::read_to_string(path).unwrap();
             let found = text.matches(mutant.from).count();
