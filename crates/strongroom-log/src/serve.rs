@@ -242,12 +242,13 @@ async fn submit(
     request: axum::extract::Request,
 ) -> Result<Response, Problem> {
     use axum::extract::FromRequest as _;
-    let place = shared.places.clone().try_acquire_owned();
-    let _place = place.map_err(|_| Problem::busy())?;
     let body = tokio::time::timeout(REQUEST, Bytes::from_request(request, &())).await;
     let body = body.map_err(|_| Problem::busy())??;
     let origin = shared.policy.origin();
     Submission::open(&body, origin, &shared.submitters).map_err(Problem::unwelcome)?;
+    // Strangers never hold a place, however slowly they speak.
+    let place = shared.places.clone().try_acquire_owned();
+    let _place = place.map_err(|_| Problem::busy())?;
     // In a task of its own: a client that hangs up ends it nowhere half way.
     let logged = tokio::spawn(log_and_publish(shared.clone(), body)).await;
     let proof = logged.map_err(|_| Problem::fault())??;

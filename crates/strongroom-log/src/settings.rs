@@ -234,7 +234,8 @@ pub fn create(dir: &Path, origin: &str, state: Option<&Path>) -> Result<Verifier
         let text = template(&state);
         put(&Disk, &settings, text.as_bytes()).map_err(SetupError::at(&settings))?;
     }
-    let state = dir.join(state);
+    // What the configuration says: an interrupted run may have written another place.
+    let state = dir.join(Settings::read(dir)?.state);
     let _locks = Locks::take(dir, &state).map_err(SetupError::at(dir))?;
     let log = Log::create(Disk, dir, &state, key)?;
     Ok(log.signer().verifier().clone())

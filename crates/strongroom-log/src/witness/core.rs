@@ -5,6 +5,8 @@
 //! (`&mut self`), so that none is checked against what another one is about to replace.
 //!
 //! Who may be lying: the log, and anybody who sends requests. What this does not do: read entries.
+//! Known gap: a witness whose state came back from an older copy cosigns a fork from there on. Who
+//! counts witnesses counts it as broken; a quorum stands as long as enough others are not.
 
 use super::AddCheckpoint;
 use crate::checkpoint::{Checkpoint, CheckpointError};

@@ -12,6 +12,7 @@ use running::{
 };
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 use strongroom_crypto::statement::SigningKey;
 use strongroom_log::checkpoint::Checkpoint;
 use strongroom_log::note::{self, Cosigner, Note, Signer};
@@ -195,7 +196,10 @@ async fn a_witness_stops_a_log_that_was_rolled_back() {
     copy(&kept, &dir);
     fs::write(&state, kept_state).unwrap();
     let service = Service::open(&dir).unwrap();
-    let error = service.run(std::future::pending()).await;
+    let running = service.run(std::future::pending());
+    let error = tokio::time::timeout(Duration::from_secs(20), running)
+        .await
+        .unwrap();
     let Err(ServeError::Unpublished(Unpublished::Forked { size: 2, .. })) = error else {
         panic!("{error:?}");
     };
