@@ -9,8 +9,8 @@ use crate::tiles::ENTRY_BYTES_MAX;
 use alloc::string::String;
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
-use strongroom_wire::entry::OfficerSignature;
-use strongroom_wire::{Digest, FleetId, Malformed, Signature, UnixMs, decode, encode};
+pub use strongroom_wire::manifest::SignedManifest;
+use strongroom_wire::{Digest, FleetId, Malformed, UnixMs, decode, encode};
 
 /// Longest version of a release, bytes.
 pub const VERSION_BYTES_MAX: usize = 64;
@@ -27,20 +27,6 @@ pub enum Entry {
     /// An image that may run inside.
     #[n(2)]
     Release(#[n(0)] Release),
-}
-
-/// A manifest and who vouches for it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct SignedManifest {
-    /// Canonical bytes of the [`strongroom_wire::manifest::Manifest`].
-    #[cbor(n(0), with = "minicbor::bytes")]
-    pub manifest: Vec<u8>,
-    /// The operator's signature over them (label `strongroom/v1 manifest signature`).
-    #[n(1)]
-    pub operator: Signature,
-    /// Officers' signatures over them (label `strongroom/v1 manifest approval`), distinct.
-    #[n(2)]
-    pub officers: Vec<OfficerSignature>,
 }
 
 /// A ceremony's public inputs and outputs.

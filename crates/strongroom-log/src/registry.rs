@@ -186,8 +186,8 @@ fn follows(manifest: &Manifest, before: &Manifest) -> Result<(), Denied> {
     if manifest.previous != Some(before.digest()) {
         return Err(Denied::Previous);
     }
-    let tightens = manifest.policy.check_tightens(&before.policy);
-    tightens.map_err(Denied::Manifest)?;
+    let follows = manifest.check_follows(before, before.greatest_member());
+    follows.map_err(Denied::Manifest)?;
     if manifest.operator != before.operator && before.officers_threshold == 0 {
         return Err(Denied::OperatorChanged);
     }
@@ -201,12 +201,7 @@ fn approved(signed: &SignedManifest, deciding: &Manifest) -> Result<(), Denied> 
     let mut all_hold = true;
     for given in &signed.officers {
         let key = &given.officer.0;
-        let holds = verify(
-            key,
-            Label::ManifestApproval,
-            &signed.manifest,
-            &given.signature.0,
-        );
+        let holds = verify(key, Label::Officers, &signed.manifest, &given.signature.0);
         let counts = holds.is_ok() && deciding.officers.contains(&given.officer);
         all_hold &= counts && seen.insert(given.officer);
     }

@@ -37,6 +37,7 @@ fn genesis() -> Manifest {
         class: PlatformClass::None,
         measurement: Digest([0; 32]),
         site: "here".to_owned(),
+        address: None,
         host: Digest([9; 32]),
     };
     Manifest {
@@ -77,7 +78,7 @@ fn signed(manifest: &Manifest, operator: u8, officers: &[u8]) -> Entry {
     let bytes = encode(manifest);
     let approval = |seed: &u8| OfficerSignature {
         officer: public(*seed),
-        signature: Signature(sign(&key(*seed), Label::ManifestApproval, &bytes)),
+        signature: Signature(sign(&key(*seed), Label::Officers, &bytes)),
     };
     Entry::Manifest(SignedManifest {
         operator: Signature(sign(&key(operator), Label::Manifest, &bytes)),

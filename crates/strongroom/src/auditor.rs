@@ -131,7 +131,7 @@ fn entry(kind: &EntryKind) -> Result<Entry, Failure> {
             let signed: Bundle = decode(&bytes).map_err(|error| at(bundle, &error))?;
             let approval = |path: &std::path::PathBuf| {
                 let key = seed(path, "officer")?;
-                let signature = statement::sign(&key, Label::ManifestApproval, &signed.manifest);
+                let signature = statement::sign(&key, Label::Officers, &signed.manifest);
                 Ok(OfficerSignature {
                     officer: PublicKey(key.public()),
                     signature: Signature(signature),

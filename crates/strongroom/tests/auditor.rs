@@ -232,7 +232,7 @@ fn approved(manifest: &[u8], founders: &Path) -> OfficerSignature {
     let key = SigningKey::from_seed(&seed.try_into().unwrap());
     OfficerSignature {
         officer: PublicKey(key.public()),
-        signature: Signature(sign(&key, Label::ManifestApproval, manifest)),
+        signature: Signature(sign(&key, Label::Officers, manifest)),
     }
 }
 

@@ -107,7 +107,8 @@ fn statements() -> Vec<(&'static str, Vec<u8>)> {
         Label::Manifest,
         Label::Clock,
         Label::Handover,
-        Label::ManifestApproval,
+        Label::Officers,
+        Label::Ready,
         Label::LogSubmission,
     ];
     labels
@@ -141,5 +142,5 @@ fn keys_and_sealed_forms_are_what_they_always_were() {
         assert_eq!(kept.get(name), Some(value), "{name}");
     }
     assert_eq!(made.len(), kept.len());
-    assert_eq!(made.len(), 11 + 8 + 9, "no two have one name");
+    assert_eq!(made.len(), 11 + 8 + 12, "no two have one name");
 }

@@ -6,7 +6,7 @@ use strongroom_crypto::statement::{
     BadSignature, JwsAlg, Label, SigningKey, sign, signed_bytes, verify, verify_jws,
 };
 
-const LABELS: [Label; 11] = [
+const LABELS: [Label; 12] = [
     Label::Promised,
     Label::Notarised,
     Label::OwnerProof,
@@ -16,7 +16,8 @@ const LABELS: [Label; 11] = [
     Label::Manifest,
     Label::Clock,
     Label::Handover,
-    Label::ManifestApproval,
+    Label::Officers,
+    Label::Ready,
     Label::LogSubmission,
 ];
 
