@@ -7,6 +7,7 @@
 
 mod list;
 mod log;
+mod members;
 
 use crate::command::{output, run};
 use crate::workspace::root;
@@ -14,6 +15,7 @@ use crate::{Options, command::command};
 use anyhow::{Context as _, Result, bail};
 use list::MUTANTS;
 use log::LOG;
+use members::MEMBERS;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -46,9 +48,9 @@ pub(crate) fn main(options: &mut Options) -> Result<()> {
     Ok(())
 }
 
-/// The fleet's, then the transparency log's.
+/// The fleet's, those of its members, then the transparency log's.
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    MUTANTS.iter().chain(LOG)
+    MUTANTS.iter().chain(MEMBERS).chain(LOG)
 }
 
 /// Runs those whose name holds `wanted`; the summary, or an error that names the survivors.

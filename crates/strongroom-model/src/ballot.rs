@@ -230,8 +230,8 @@ impl Scenario {
             false => Entry::at(e, chain, session.len - 1),
         };
         let under = s.deciders(head);
-        // Of its own entries a leader is shown certificates.
-        let shown = self.unshown && !first && s.is_certified(head);
+        // A leader is shown the certificate of what it builds on, or is not.
+        let shown = self.unshown && s.is_certified(head);
         let settled = shown || self.settled(s, head);
         let open = settled || self.broken.has(Mutant::NoGate);
         let new = match self.broken.has(Mutant::OldSetStays) {

@@ -9,7 +9,7 @@
 //!
 //! The host chooses what to show, when, and how often. It cannot make two statements for one place
 //! in one epoch, move the tip back by (epoch, index), or pass off a header that no HSM made. Who
-//! decides an entry, its header says ([`Deciders`]): so a member needs no word of anybody's to count
+//! decides an entry, its header says ([`Deciders`]): a member needs no word of anybody's to count
 //! for a manifest that came into force while it was away.
 
 use crate::pace::Pace;

@@ -256,8 +256,8 @@ impl<P: Platform> Standing<P> {
         Deciders::of(place)
     }
 
-    /// A quorum sealed the entry at `tip`, and the caller saw the certificate: what it decides holds
-    /// from now on. As [`Standing::release`].
+    /// A quorum sealed the entry at `tip`, and the caller saw the certificate: what it decides
+    /// holds from now on. As [`Standing::release`].
     ///
     /// # Errors
     /// [`HsmError::NotOnChain`].

@@ -190,10 +190,7 @@ impl<P: Platform> Vault<P> {
                 self.hand_over(joiner, next.as_ref())
             }
             Request::Release { certificate } => self.release(&certificate),
-            Request::Forget { handles } => {
-                table.with(|desk| handles.iter().for_each(|handle| drop(desk.take(*handle))));
-                Ok(Response::Done)
-            }
+            Request::Forget { handles } => Ok(forget(table, &handles)),
             Request::Inspect => self.inspect(table),
             Request::TenantKeyOf { issuer } => Ok(Response::TenantKey(
                 self.standing()?.preparer.keys.tenant_key(&issuer),
@@ -644,6 +641,11 @@ impl<P: Platform> Vault<P> {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn forget<T: Table>(table: &T, handles: &[Handle]) -> Response {
+    table.with(|desk| handles.iter().for_each(|handle| drop(desk.take(*handle))));
+    Response::Done
 }
 
 fn erase_secrets(platform: &impl Platform) -> Result<(), HsmError> {

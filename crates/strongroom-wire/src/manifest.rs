@@ -467,7 +467,7 @@ impl Bundle {
 
     /// The manifests of a fleet from its genesis to this one, each of which may follow the one
     /// before. `signed` says whether the officers of one signed the next. None if this is no
-    /// manifest of that fleet: a later one says itself which fleet it is of, and could say anything.
+    /// manifest of that fleet: a later one says itself which fleet it is of, and could lie.
     pub fn chain(
         &self,
         fleet: FleetId,

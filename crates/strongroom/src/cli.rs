@@ -332,8 +332,8 @@ pub(crate) struct Node {
     /// `GET /v1/fleet` of any member serves)
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) reseed: Option<PathBuf>,
-    /// Join the fleet of this bundle: writes `joiner.json` into the data directory, for `fleet add`,
-    /// and waits to be taken in
+    /// Join the fleet of this bundle: writes `joiner.json` into the data directory, for
+    /// `fleet add`, and waits to be taken in
     #[arg(long, value_name = "BUNDLE", conflicts_with = "reseed")]
     pub(crate) join: Option<PathBuf>,
     /// Stop when standard input ends, as it does when the process that started this one is gone

@@ -1,5 +1,5 @@
-//! Members come and go while clients work: 3 → 5 → 7 → 5, one exchanged for another, the leader among
-//! those that leave; and what may not be is refused, and changes nothing.
+//! Members come and go while clients work: 3 → 5 → 7 → 5, one exchanged for another, the leader
+//! among those that leave; and what may not be is refused, and changes nothing.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -26,7 +26,8 @@ fn configured(fleet: &Fleet, number: usize) -> (PathBuf, String) {
     let others: String = others.collect();
     let config = place.join("node.toml");
     let text = format!(
-        "listen = \"{listen}\"\ndata = \"{}\"\n[peers]\nlisten = \"{}\"\n[peers.addresses]\n{others}",
+        "listen = \"{listen}\"\ndata = \"{}\"\n[peers]\nlisten = \"{}\"\n\
+         [peers.addresses]\n{others}",
         place.join("data").display(),
         free()
     );
@@ -128,26 +129,33 @@ fn has_left(fleet: &mut Fleet, at: usize) {
     assert_eq!(kept.iter().find(secret), None, "the secret is erased");
 }
 
+/// Takes two more in; the operator knows them from now on.
+fn two_join(fleet: &mut Fleet, known: &mut Vec<(usize, String)>) -> Value {
+    let bundle = newest(fleet);
+    let next = fleet.members.len() + 1;
+    let (one, server_one) = joiner(fleet, &bundle);
+    let (other, server_other) = joiner(fleet, &bundle);
+    let added = changed(fleet, &["add", "--joiner", &one, "--joiner", &other]).json();
+    known.extend([(next, server_one), (next + 1, server_other)]);
+    serve(fleet, known);
+    added
+}
+
 #[test]
 fn three_become_five_seven_and_five_under_load_and_the_leader_leaves() {
     let mut fleet = Fleet::of(3);
     fleet.leader();
     let mut known = servers(&fleet);
-    let bundle = newest(&fleet);
     let profile = fleet.profile();
     let load = Contenders::on(|| Door::of(&profile), 2, 2);
     load.go_on("with three", 10);
 
-    let (fourth, server4) = joiner(&mut fleet, &bundle);
-    let (fifth, server5) = joiner(&mut fleet, &bundle);
-    let five = changed(&fleet, &["add", "--joiner", &fourth, "--joiner", &fifth]).json();
+    let five = two_join(&mut fleet, &mut known);
     assert_eq!(
         (members(&five), &five["quorum"]),
         (vec![1, 2, 3, 4, 5], &3.into())
     );
     load.go_on("with five", 10);
-    known.extend([(4, server4), (5, server5)]);
-    serve(&fleet, &known);
     fleet.all_well(5);
 
     // Two of five are away: the three that are left may be the old ones, or not.
@@ -158,13 +166,8 @@ fn three_become_five_seven_and_five_under_load_and_the_leader_leaves() {
     fleet.start(3);
     fleet.all_well(5);
 
-    let bundle = newest(&fleet);
-    let (sixth, server6) = joiner(&mut fleet, &bundle);
-    let (seventh, server7) = joiner(&mut fleet, &bundle);
-    let seven = changed(&fleet, &["add", "--joiner", &sixth, "--joiner", &seventh]).json();
+    let seven = two_join(&mut fleet, &mut known);
     assert_eq!((members(&seven).len(), &seven["quorum"]), (7, &4.into()));
-    known.extend([(6, server6), (7, server7)]);
-    serve(&fleet, &known);
     load.go_on("with seven", 10);
     fleet.all_well(7);
 
@@ -246,7 +249,7 @@ fn one_becomes_three_and_may_then_be_lost() {
     fleet.all_well(3);
     load.go_on("with three again", 10);
     load.judge();
-    // It comes back all the same, from wherever it was: nobody speaks with it, and it leads nothing.
+    // It comes back all the same, from wherever it was: nobody speaks with it, it leads nothing.
     fleet.start(0);
     let load = Contenders::on(|| Door::of(&profile), 1, 2);
     load.go_on("and it disturbs nobody", 10);

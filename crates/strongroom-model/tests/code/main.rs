@@ -4,11 +4,12 @@
 //!
 //! The three share one fleet secret by the hand-over. Tied: promise, lead from any tip, propose,
 //! notarise with the move to a leader's start, adopt, release by certificate, restart, each with
-//! lies and repetitions, R = 0, one configuration. Not tied, because not coded: changes of members.
+//! lies and repetitions, R = 0, one configuration; changes of members are tied in [`members`].
 //! Not in the model: which start of a leader's process a promise names. Where a shown promise names
 //! an earlier start, the code must refuse what the model would do.
 
 mod gap;
+mod members;
 mod real;
 
 use real::Real;
@@ -240,14 +241,14 @@ impl Pair {
         }
         // Without the leader's start nobody is moved, but who stands there seals all the same.
         let (start, verdict) = match self.below(8) {
-            0 if verdict.is_ok() && !links => (None, self.from_the_own_tip(tip, first)),
+            0 if verdict.is_ok() && !links => (None, self.named_from_the_own_tip(tip, first)),
             1 if verdict.is_ok() && !links => {
                 let other = self.entry();
                 if self.model.previous(first) == other {
                     return;
                 }
                 let other = self.entries[&other].proposal.header.clone();
-                (Some(other), self.from_the_own_tip(tip, first))
+                (Some(other), self.named_from_the_own_tip(tip, first))
             }
             _ => (Some(start), verdict),
         };
@@ -269,7 +270,7 @@ impl Pair {
     }
 
     /// What is missing or beside is named from the own tip.
-    fn from_the_own_tip(&self, tip: Entry, first: Entry) -> Result<(), Refusal> {
+    fn named_from_the_own_tip(&self, tip: Entry, first: Entry) -> Result<(), Refusal> {
         match self.model.index(first) > self.model.index(tip) + 1 {
             true => Err(Refusal::Gap),
             false => Err(Refusal::Stale),

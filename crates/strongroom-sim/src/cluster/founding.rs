@@ -21,7 +21,7 @@ use strongroom_replica::Hands as _;
 use strongroom_vault::Platform as _;
 use strongroom_wire::entry::Entry;
 use strongroom_wire::frame::{Request, Response};
-use strongroom_wire::manifest::Policy;
+use strongroom_wire::manifest::{Manifest, Policy};
 
 /// So short that a run sees a record's whole life.
 const WAIT_MS: u64 = 300;
@@ -29,6 +29,21 @@ const WAIT_MS: u64 = 300;
 /// What a machine draws from.
 pub(super) fn machine_seed(seed: u64, m: usize) -> u64 {
     seed.wrapping_mul(64).wrapping_add(m as u64 + 1)
+}
+
+fn clients(setting: Setting, manifest: &Manifest) -> Vec<Client> {
+    let client = |c: usize| {
+        let issuer: Issuer = if c.is_multiple_of(2) {
+            bearer()
+        } else {
+            bound()
+        };
+        let entropy = !machine_seed(setting.seed, c);
+        let phone = Phone::new(manifest, &issuer, &format!("user {c}"), entropy);
+        // One in three is a thief's account.
+        Client::new(phone, format!("code {c}"), if c % 3 == 2 { 10 } else { 3 })
+    };
+    (0..setting.clients).map(client).collect()
 }
 
 impl Cluster {
@@ -99,21 +114,13 @@ impl Cluster {
         let mut liars = BTreeMap::new();
         for m in (0..n).rev().take(setting.faults.liars) {
             members[m].lies = true;
+            // What its HSM is made to seal need not be on its disk.
+            members[m].damaged = true;
             liars.insert(m, Liar::default());
         }
         let dice = Dice::new(setting.seed);
-        let client = |c: usize| {
-            let issuer: Issuer = if c.is_multiple_of(2) {
-                bearer()
-            } else {
-                bound()
-            };
-            let phone = Phone::new(&manifest, &issuer, &format!("user {c}"), !seed(c));
-            // One in three is a thief's account.
-            Client::new(phone, format!("code {c}"), if c % 3 == 2 { 10 } else { 3 })
-        };
         Self {
-            clients: (0..setting.clients).map(client).collect(),
+            clients: clients(setting, &manifest),
             setting,
             manifest: manifest.clone(),
             dice,

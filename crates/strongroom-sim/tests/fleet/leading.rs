@@ -59,7 +59,8 @@ fn a_start_with_another_state_or_header_is_refused() {
     let (mut fleet, _) = branched();
     let promises = fleet.promise_all(&[0, 2], 2, 2);
     let (forged, other) = (HsmError::EntryForged, HsmError::ManifestInvalid);
-    let changes: [(fn(&mut Place), HsmError); 8] = [
+    type Lie = fn(&mut Place);
+    let changes: [(Lie, HsmError); 8] = [
         (|it| it.state.tenants += 1, other),
         (|it| it.state.clock_changes += 1, other),
         (|it| it.state.manifest = Some(Digest([1; 32])), other),

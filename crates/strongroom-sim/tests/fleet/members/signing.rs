@@ -78,7 +78,7 @@ fn the_officers_of_the_next_manifest_alone_change_nobody() {
     neither(&mut fleet, &change, &theirs, HsmError::OfficersInvalid);
     let run = [fleet.propose_members(0, &change).unwrap()];
     let base = fleet.place(&run[0].header.previous).proposal;
-    let certificate = fleet.certify(&[0, 1], &[base.clone()], None);
+    let certificate = fleet.certify(&[0, 1], std::slice::from_ref(&base), None);
     fleet
         .join(&change.joiners[0], &run[0], &base.header, &certificate)
         .unwrap();
