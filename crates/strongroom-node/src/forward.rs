@@ -57,6 +57,9 @@ pub(crate) enum Ask {
     /// The secret for one that is to join.
     #[n(6)]
     Invite(#[n(0)] Invite),
+    /// The bundle in force.
+    #[n(7)]
+    Bundle,
 }
 
 /// The answer.
@@ -260,6 +263,7 @@ async fn told(shared: &Arc<Shared>, body: &[u8]) -> Result<Told, Problem> {
         Ask::Copy(part) => crate::copy::give(shared, &part).await.map(Told::Answer),
         Ask::Invite(invite) => invited(shared, invite).await,
         Ask::Draft => drafted(shared).await,
+        Ask::Bundle => Ok(Told::Answer(shared.rosters.now().bundle.clone())),
         _ if !leads => Err(Problem::lost()),
         Ask::Envelope { envelope, token } => {
             let class = match Envelope::parse(&envelope) {
@@ -300,6 +304,19 @@ async fn drafted(shared: &Shared) -> Result<Told, Problem> {
 }
 
 async fn invited(shared: &Shared, invite: Invite) -> Result<Told, Problem> {
+    let waits = shared.rosters.now().slot(shared.member);
+    let next = invite.change.manifest().map_err(|_| Problem::malformed())?;
+    let named =
+        waits.map(|slot| next.member(shared.member).map(|it| it.identity) == Some(slot.identity));
+    if named != Some(true) {
+        // Its replica is that member, and opens the secret as that one: as another it would be a
+        // member that never takes part.
+        let (member, words) = (shared.member, "stop it, remove `invited` from its data");
+        return Err(Problem::members(&format!(
+            "the host that is to join waits as member {member}: {words}, and start it again with \
+             --join"
+        )));
+    }
     let live = shared.live.borrow().clone().ok_or_else(Problem::lost)?;
     let invited = Invited {
         change: invite.change,

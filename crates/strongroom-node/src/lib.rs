@@ -336,7 +336,7 @@ impl Node {
         let server = serve::serve(listener, self.tls, routes, &limits, handle.clone());
         let upkeep = upkeep(prometheus);
         let line = self.shared.line.clone();
-        let follows = line.map(|line| tokio::spawn(line.follow(self.shared.rosters.clone())));
+        let follows = line.map(|line| tokio::spawn(line.follow(self.shared.clone())));
         let peers = match self.asked {
             Some(asked) => tokio::spawn(forward::serve(self.shared, asked)),
             None => tokio::spawn(std::future::pending()),

@@ -1,14 +1,17 @@
 //! This host among the fleet's: who it is, the line to the others, and a store from one of them.
 
+use crate::api::Shared;
 use crate::engine::EngineError;
+use crate::forward::{Ask, Told};
 use crate::roster::{Roster, Rosters};
 use crate::store::Store;
 use crate::{Config, NodeError, copy, genesis};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 use strongroom_peers::{Asked, HostKey, Incoming, Peer, Peers};
-use strongroom_wire::MemberId;
+use strongroom_wire::{MemberId, decode, encode};
 use tokio::sync::mpsc;
 
 /// Begins a lost store anew, from another member's. The HSM must be a member of the bundle's fleet
@@ -157,6 +160,10 @@ impl Opened {
     }
 }
 
+/// How long without a leader until others are asked, and how long they may take: longer than an
+/// election.
+const LEADERLESS: Duration = Duration::from_secs(3);
+
 /// The line to the other hosts.
 #[derive(Clone)]
 pub(crate) struct Line {
@@ -181,12 +188,38 @@ impl Line {
         }
     }
 
-    /// Follows the manifests that come into force.
-    pub(crate) async fn follow(self, rosters: Rosters) {
-        let mut changes = rosters.watch();
-        while changes.changed().await.is_ok() {
-            let roster = changes.borrow_and_update().clone();
-            self.set(&roster);
+    /// Follows the manifests that come into force. While nobody leads as far as this host knows, it
+    /// asks the others what is: it may have been away over a change of members.
+    pub(crate) async fn follow(self, shared: Arc<Shared>) {
+        let mut changes = shared.rosters.watch();
+        loop {
+            tokio::select! {
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let roster = changes.borrow_and_update().clone();
+                    self.set(&roster);
+                }
+                () = tokio::time::sleep(LEADERLESS) => {
+                    if shared.leader.borrow().is_none() {
+                        self.ask(&shared.rosters).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, rosters: &Rosters) {
+        let others = rosters.now().hosts().into_iter().map(|slot| slot.id);
+        for other in others.filter(|id| *id != self.member && self.peers.reachable(*id)) {
+            let told = self
+                .peers
+                .ask(other, encode(&Ask::Bundle), LEADERLESS)
+                .await;
+            if let Ok(Ok(Told::Answer(bundle))) = told.map(|told| decode::<Told>(&told)) {
+                rosters.learn(&bundle);
+            }
         }
     }
 }

@@ -62,6 +62,18 @@ impl Roster {
         Self { coming, ..self }
     }
 
+    /// The slot of that number, also in a manifest that is to come into force.
+    pub fn slot(&self, member: MemberId) -> Option<Member> {
+        self.hosts().into_iter().find(|slot| slot.id == member)
+    }
+
+    /// Whether another host's bundle is a later one of the same history.
+    fn is_before(&self, later: &Self) -> bool {
+        let at = usize::try_from(self.manifest.epoch).ok();
+        let same = at.and_then(|at| later.chain.get(at)) == Some(&self.manifest);
+        same && later.manifest.epoch > self.manifest.epoch
+    }
+
     /// Every host that may be spoken with: those of the manifest in force, of the one that comes,
     /// and of the one before, whose members may not have heard yet that they left.
     pub fn hosts(&self) -> Vec<Member> {
@@ -106,6 +118,17 @@ impl Rosters {
             news
         });
         Ok(())
+    }
+
+    /// What another host says is in force. A member that was away over a change of members knows
+    /// none of those who joined, and they may lead: it speaks with them from now on. In force is
+    /// what its own store has.
+    pub fn learn(&self, bundle: &[u8]) {
+        let known = self.now();
+        let later = Roster::of_fleet(bundle, known.fleet()).filter(|it| known.is_before(it));
+        if let Some(later) = later {
+            self.expect(Manifest::clone(&later.manifest));
+        }
     }
 
     /// A manifest is to come into force. Its officers' signatures were looked at.

@@ -258,6 +258,40 @@ fn one_becomes_three_and_may_then_be_lost() {
 }
 
 #[test]
+fn a_member_that_was_away_over_a_change_comes_back_under_a_leader_it_never_heard_of() {
+    let mut fleet = Fleet::of(3);
+    fleet.leader();
+    let mut known = servers(&fleet);
+    fleet.kill(2);
+    patiently("two of three go on", || {
+        let leader = fleet.examined()?["leader"].as_u64()?;
+        (leader < 3).then_some(())
+    });
+    two_join(&mut fleet, &mut known);
+    // Until one of the two that joined leads: an old one is killed, and comes back to follow.
+    for _ in 0..20 {
+        let leader = fleet.leader();
+        if leader > 2 {
+            break;
+        }
+        fleet.kill(leader);
+        let left = patiently("another leads", || {
+            let next = fleet.examined()?["leader"].as_u64()?;
+            (next != leader as u64 + 1).then_some(next)
+        });
+        fleet.start(leader);
+        if left > 3 {
+            break;
+        }
+        patiently("it is back", || {
+            (fleet.examined()?["working"] == 4).then_some(())
+        });
+    }
+    fleet.start(2);
+    fleet.all_well(5);
+}
+
+#[test]
 fn a_change_that_may_not_be_changes_nothing() {
     let mut fleet = Fleet::of(3);
     let leader = fleet.leader();

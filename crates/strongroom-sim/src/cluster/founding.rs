@@ -114,8 +114,7 @@ impl Cluster {
         let mut liars = BTreeMap::new();
         for m in (0..n).rev().take(setting.faults.liars) {
             members[m].lies = true;
-            // What its HSM is made to seal need not be on its disk.
-            members[m].damaged = true;
+            members[m].lied = true;
             liars.insert(m, Liar::default());
         }
         let dice = Dice::new(setting.seed);
@@ -194,7 +193,7 @@ impl Cluster {
             _ => {}
         }
         if begun == Err(Stop::Behind) {
-            let damaged = self.members[m].damaged;
+            let damaged = self.members[m].damaged || self.members[m].lied;
             assert!(damaged, "member {m}: its HSM stands at what its disk lost");
             self.say(m, "its disk is behind its HSM");
             self.count("disk behind");

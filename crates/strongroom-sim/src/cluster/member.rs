@@ -54,6 +54,8 @@ pub(super) struct Member {
     /// Its disk was put back: what its HSM stands at may be gone.
     pub(super) damaged: bool,
     pub(super) lies: bool,
+    /// It lies, or did: what its HSM was made to seal need not be on its disk.
+    pub(super) lied: bool,
     /// The secret that was handed over to it, for a machine that is to join.
     pub(super) joining: Option<SealedSecret>,
     pub(super) waiting: VecDeque<Open>,
@@ -87,6 +89,7 @@ impl Member {
             start: 0,
             damaged: false,
             lies: false,
+            lied: false,
             joining: None,
             waiting: VecDeque::new(),
             under_way: HashMap::new(),
