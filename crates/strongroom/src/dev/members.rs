@@ -7,6 +7,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
+use strongroom_client::Os;
+use strongroom_crypto::random::Entropy as _;
 use strongroom_node::{Config, Node, PeersConfig};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::Mutex;
@@ -46,8 +48,12 @@ impl Members {
             )));
         }
         if wanted == 1 {
+            let mut listen = options.listen;
+            if listen.port() == 0 {
+                listen = free(listen)?;
+            }
             let config = Config {
-                listen: options.listen,
+                listen,
                 data: options.dir.join("data"),
                 hsm: None,
                 certificate: None,
@@ -121,9 +127,23 @@ fn ports(options: &Dev, dir: &Path, id: u8) -> Result<(SocketAddr, SocketAddr), 
     Ok((listen, free(peer)?))
 }
 
-fn free(address: SocketAddr) -> Result<SocketAddr, Failure> {
+/// A port that nobody has: none of those that the system gives to outgoing connections. While a
+/// member is down, one of them may take its port, and it could not start again.
+fn free(mut address: SocketAddr) -> Result<SocketAddr, Failure> {
+    for _ in 0..64 {
+        let mut drawn = [0; 2];
+        Os.fill(&mut drawn);
+        address.set_port(PORTS.start + u16::from_le_bytes(drawn) % (PORTS.end - PORTS.start));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    address.set_port(0);
     Ok(TcpListener::bind(address)?.local_addr()?)
 }
+
+/// Below those of outgoing connections, which are 32,768 and up on Linux.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 fn planned(
     options: &Dev,

@@ -3,6 +3,7 @@
 use super::{PROGRAM, run};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -228,8 +229,11 @@ pub fn patiently<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {
     panic!("waited in vain: {what}");
 }
 
-/// An address that was free just now.
+/// An address that was free just now. Its port is none that outgoing connections get: one of those
+/// could take it while a member is down.
 pub fn free() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    let drawn = std::iter::repeat_with(|| RandomState::new().build_hasher().finish());
+    let addresses = drawn.map(|drawn| format!("127.0.0.1:{}", 12_000 + drawn % 20_000));
+    let mut free = addresses.filter(|address| TcpListener::bind(address).is_ok());
+    free.next().unwrap()
 }
