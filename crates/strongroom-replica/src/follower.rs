@@ -94,7 +94,10 @@ impl<H: Hands> Replica<H> {
                 && (self.electorates().iter().any(leads)
                     || before.iter().any(|it| it.leads(leader, promises))
                     || entries.iter().any(|logged| {
-                        let electorate = self.electorate_of(logged);
+                        // None of an older manifest: its members may be few, and may have left.
+                        let in_force = self.log.electorate(0).new.epoch;
+                        let electorate = self.electorate_of(logged).filter(|_| logged.is_whole());
+                        let electorate = electorate.filter(|it| it.new.epoch >= in_force);
                         electorate.as_ref().is_some_and(leads)
                     }));
             if !leads {
