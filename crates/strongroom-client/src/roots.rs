@@ -56,8 +56,15 @@ pub struct Fleet {
     id: FleetId,
 }
 
-/// Whether enough officers of a manifest signed the one after it.
+/// Whether enough officers of a manifest signed the one after it, and the operator that it names.
 fn officers_signed(before: &Manifest, change: &SignedManifest) -> bool {
+    let operator = change.manifest().map(|next| next.operator.0);
+    let signed = operator.is_ok_and(|key| {
+        statement::verify(&key, Label::Manifest, &change.manifest, &change.operator.0).is_ok()
+    });
+    if !signed {
+        return false;
+    }
     let named = |key: &[u8; 32]| before.officers.contains(&PublicKey(*key));
     let threshold = usize::from(before.officers_threshold);
     let officers = change.officers.iter();

@@ -599,7 +599,8 @@ impl<P: Platform> Vault<P> {
         let manifest = match next {
             None => standing.preparer.keys.manifest.clone(),
             Some(next) => {
-                // One that was kept away from the history would obey officers of long ago.
+                // One that was kept away from the history would obey officers of long ago. To lead
+                // narrows that, and does not end it: threat model, §8.
                 standing.can_propose(0)?;
                 let in_force = standing.in_force()?;
                 let greatest = members::greatest_member(&in_force, standing.newest().1);

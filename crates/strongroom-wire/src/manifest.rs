@@ -201,6 +201,8 @@ impl Policy {
             && self.slots_max <= before.slots_max
             && self.reset_wait_ms >= before.reset_wait_ms
             && self.last_chance_ms <= before.last_chance_ms
+            && self.register_ticket_ms <= before.register_ticket_ms
+            && self.recover_ticket_ms <= before.recover_ticket_ms
             && self.token_ms_max <= before.token_ms_max;
         if tighter {
             Ok(())
@@ -387,7 +389,10 @@ impl Manifest {
                 Some(_) => {}
                 None => {
                     let known = before.members.iter().any(|o| o.identity == slot.identity);
-                    if known || slot.id <= greatest || Some(slot.class) < lowest {
+                    // One great leap, and nobody could join after it.
+                    let most = greatest.0.saturating_add(MEMBERS_MAX as u8);
+                    let unfit = slot.id <= greatest || slot.id.0 > most;
+                    if known || unfit || Some(slot.class) < lowest {
                         return Err(ManifestError::SlotUnfit);
                     }
                 }

@@ -6,7 +6,7 @@ use strongroom_client::{BundleError as E, Fleet, Roots};
 use strongroom_crypto::statement::{self, Label, SigningKey};
 use strongroom_wire::entry::OfficerSignature;
 use strongroom_wire::manifest::{Bundle, Manifest, PlatformClass, SignedManifest};
-use strongroom_wire::{FleetId, PublicKey, Signature, decode, encode};
+use strongroom_wire::{FleetId, MemberId, PublicKey, Signature, decode, encode};
 
 /// The floor that the genesis of three members just passes.
 fn floor(fleet: FleetId) -> Roots {
@@ -133,6 +133,10 @@ fn a_later_manifest_is_accepted_as_its_officers_signed_it() {
     third.policy.attempts_max -= 1;
     let changes = [signed(&next, &[0, 1]), signed(&third, &[1, 2])];
     assert_eq!(after(&genesis, &changes), None);
+    // Nor where the operator of the one between did not sign it.
+    let mut unsigned = changes.clone();
+    unsigned[0].operator = Signature([0; 64]);
+    assert_eq!(after(&genesis, &unsigned), Some(E::WrongFleet));
     // Not without the one between.
     assert_eq!(after(&genesis, &changes[1..]), Some(E::WrongFleet));
     // Nor where another genesis is put under it.
@@ -173,7 +177,12 @@ fn a_later_manifest_that_too_few_officers_signed_is_refused() {
 #[test]
 fn a_later_manifest_that_loosens_the_fleet_is_refused_whoever_signed_it() {
     let (genesis, next) = history();
-    let loosened: [fn(&mut Manifest); 6] = [
+    let loosened: [fn(&mut Manifest); 9] = [
+        |m| m.policy.register_ticket_ms += 1,
+        |m| m.policy.recover_ticket_ms += 1,
+        |m| {
+            (m.members[0].id, m.members[0].identity) = (MemberId(200), PublicKey([7; 32]));
+        },
         |m| m.policy.attempts_max = 10,
         |m| m.opaque.0[0] ^= 1,
         |m| m.keys[0].public[0] ^= 1,
