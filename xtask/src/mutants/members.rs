@@ -413,8 +413,8 @@ pub(super) const MEMBERS: &[Mutant] = &[
     Mutant {
         name: "a joiner of a lower class is taken in",
         file: "strongroom-wire/src/manifest.rs",
-        from: "if known || slot.id <= greatest || Some(slot.class) < lowest {",
-        to: "if known || slot.id <= greatest {",
+        from: "if known || unfit || Some(slot.class) < lowest {",
+        to: "if known || unfit {",
         caught_by: (
             "strongroom-wire",
             "messages",
